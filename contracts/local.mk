@@ -1,0 +1,1 @@
+# contracts: part of the top Makefile

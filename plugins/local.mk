@@ -1,0 +1,1 @@
+# plugins: part of the top Makefile
