@@ -82,8 +82,8 @@ bool odto_uuid_is_nil(const odto_uuid *u);
 
 #define ODTO_MS  INT64_C(1000000)
 #define ODTO_SEC INT64_C(1000000000)
-int64_t odto_now_ns(void);     /* CLOCK_MONOTONIC */
-int64_t odto_unix_ms(void);    /* CLOCK_REALTIME, ms */
+int64_t odto_now_ns(void);  /* CLOCK_MONOTONIC */
+int64_t odto_unix_ms(void); /* CLOCK_REALTIME, ms */
 /* RFC 3339 date-time: T/t, seconds, offset required (Z z ±hh:mm with hh<24 mm<60), optional fraction,
  * real dates only, :60 only where a leap second can occur (23:59:60 UTC). Result: Unix ms (fraction cut to
  * ms; a leap second maps to the following second). 0 or -EINVAL. */
@@ -119,9 +119,10 @@ void odto_buf_free(odto_buf *b);
 
 /* ---- small algorithms ---------------------------------------------------------------------- */
 
-uint32_t odto_crc32c(uint32_t seed, const void *p, size_t n); /* Castagnoli, RFC 3720; SSE4.2 where there is */
-uint64_t odto_hash64(const void *p, size_t n);                /* fast, not cryptographic */
-uint64_t odto_random64(void);                                 /* per-thread generator seeded by getrandom */
+uint32_t odto_crc32c(uint32_t seed, const void *p,
+                     size_t n);                /* Castagnoli, RFC 3720; SSE4.2 where there is */
+uint64_t odto_hash64(const void *p, size_t n); /* fast, not cryptographic */
+uint64_t odto_random64(void);                  /* per-thread generator seeded by getrandom */
 /* Unpadded base64url; out holds (n*4+2)/3+1 bytes. */
 void odto_base64url(const void *p, size_t n, char *out);
 /* RFC 4648 base64 with padding; out holds 4*((n+2)/3)+1 bytes. */

@@ -36,8 +36,8 @@ typedef struct odto_header {
     odto_slice status_json; /* payload.status */
 } odto_header;
 
-/* Extract the header from an envelope that is known to be valid (schema checked, or made by us): a scan, no tree.
- * -EINVAL if a field is missing or malformed after all. */
+/* Extract the header from an envelope that is known to be valid (schema checked, or made by us): a scan, no
+ * tree. -EINVAL if a field is missing or malformed after all. */
 int odto_header_parse(odto_slice envelope, odto_header *out);
 
 /* Append a job.created envelope around the job text (a valid JSON object) to out. */
@@ -53,8 +53,9 @@ bool odto_job_with_status(odto_buf *out, odto_slice job_json, const char *status
 
 /* Append a dead letter: original_event as parsed JSON where the bytes are valid JSON, else as string, else
  * original_event_base64. correlation may be NULL ("unknown"). */
-bool odto_dead_letter(odto_buf *out, odto_slice original, const char *validation_error, int64_t rejected_at_ms,
-                      const odto_uuid *correlation, const char *service, const char *service_version);
+bool odto_dead_letter(odto_buf *out, odto_slice original, const char *validation_error,
+                      int64_t rejected_at_ms, const odto_uuid *correlation, const char *service,
+                      const char *service_version);
 
 struct odto_schema;
 /* Full check of an incoming message: strict JSON, envelope schema, and the job schema where eventType starts

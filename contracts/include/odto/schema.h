@@ -2,8 +2,9 @@
  *
  * All validation keywords, $ref within the document (JSON pointer and $id anchors), patterns by PCRE2
  * (ECMA-262 compatible as far as PCRE2 goes), formats of the contract: uuid, date-time (both exactly as in
- * base.h), plus date, time, email, hostname, ipv4, ipv6, uri, uri-reference, json-pointer, regex; other formats are not asserted.
- * A compiled schema is immutable: any number of threads may validate with it at once. */
+ * base.h), plus date, time, email, hostname, ipv4, ipv6, uri, uri-reference, json-pointer, regex; other
+ * formats are not asserted. A compiled schema is immutable: any number of threads may validate with it at
+ * once. */
 #ifndef ODTO_SCHEMA_H
 #define ODTO_SCHEMA_H
 
@@ -31,12 +32,14 @@ void odto_schema_free(odto_schema *s);
 const char *odto_schema_id(const odto_schema *s);      /* $id or "" */
 const char *odto_schema_version(const odto_schema *s); /* $version or "" */
 
-/* Validate; collects up to max violations in the order ajv reports them (allErrors; `required` before property types; the
- * properties in the schema's order). Returns the number found (0 = valid), at most max. max = 0 only answers valid (0) or not (1). */
+/* Validate; collects up to max violations in the order ajv reports them (allErrors; `required` before
+ * property types; the properties in the schema's order). Returns the number found (0 = valid), at most max.
+ * max = 0 only answers valid (0) or not (1). */
 size_t odto_schema_validate(const odto_schema *s, struct json_object *value, odto_violation *out, size_t max);
 
 /* The two schemas of the main job, built into the library from contracts/schemas/ (so a plugin needs no
- * file), compiled once per caller: "job", "event-envelope", "job-accepted", "dead-letter". NULL if there is no such name. */
+ * file), compiled once per caller: "job", "event-envelope", "job-accepted", "dead-letter". NULL if there is
+ * no such name. */
 odto_slice odto_schema_builtin(const char *name);
 int odto_schema_compile_builtin(const char *name, odto_schema **out, odto_error *err);
 
