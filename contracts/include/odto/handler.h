@@ -13,6 +13,7 @@ typedef enum odto_run_end {
     ODTO_RUN_RETRY,   /* error; again after delay_ns (0: the job's backoff) until attempts run out */
     ODTO_RUN_DISCARD, /* error; no more attempts: FAILED and dead letter */
     ODTO_RUN_TIMEOUT, /* the handler ended it at its deadline; counts as a retryable error */
+    ODTO_RUN_LOST, /* what executed it died under it (a worker crashed); again, until max_lost is reached */
 } odto_run_end;
 
 typedef struct odto_run_result {

@@ -71,12 +71,13 @@ typedef struct odto_outgoing {
 } odto_outgoing;
 
 typedef enum odto_jobs_op_kind {
-    ODTO_JOBS_ACCEPT,  /* insert PENDING (or, with lease_owner set and run_at due, already EXECUTING: accept
-                          and claim in one) */
-    ODTO_JOBS_CLAIM,   /* lease up to limit due PENDING jobs of the types, best priority first, then run_at,
-                          then age */
-    ODTO_JOBS_FINISH,  /* EXECUTING → COMPLETED|FAILED + attempt + outgoing events */
-    ODTO_JOBS_RETRY,   /* EXECUTING → PENDING at run_at, attempt kept with its error */
+    ODTO_JOBS_ACCEPT, /* insert PENDING (or, with lease_owner set and run_at due, already EXECUTING: accept
+                         and claim in one) */
+    ODTO_JOBS_CLAIM,  /* lease up to limit due PENDING jobs of the types, best priority first, then run_at,
+                         then age */
+    ODTO_JOBS_FINISH, /* EXECUTING → COMPLETED|FAILED + attempt + outgoing events */
+    ODTO_JOBS_RETRY, /* EXECUTING → PENDING at run_at, attempt kept with its error; outcome LOST adds to lost
+                      */
     ODTO_JOBS_RELEASE, /* EXECUTING → PENDING now, the attempt does not count (orderly shutdown) */
     ODTO_JOBS_EXTEND,  /* lease_until of (id, token) moved on */
     ODTO_JOBS_REAP,   /* leases that ran out (all owners), and with lease_owner set: every lease of that owner
@@ -232,5 +233,6 @@ typedef struct odto_store_iface {
     const odto_events_ops *events;
 } odto_store_iface;
 #define ODTO_STORE_FAST_STATS 1u /* stats/read never block longer than microseconds */
+#define ODTO_STORE_SHARED     2u /* other hosts may write the same rows: look again now and then */
 
 #endif
