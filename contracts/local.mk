@@ -8,6 +8,7 @@ libodto_la_SOURCES = \
   %D%/src/error.c \
   %D%/src/json.c \
   %D%/src/json_check.c \
+  %D%/src/plugin.c \
   %D%/src/random.c \
   %D%/src/scan.h \
   %D%/src/time.c \
