@@ -1,1 +1,2 @@
 # host: part of the top Makefile
+include host/ops.mk

@@ -1,1 +1,2 @@
 # tests: part of the top Makefile
+include tests/unit/ops.mk

@@ -1,0 +1,18 @@
+# host modules that know nothing of plugins' code: manifest, log, metrics, control. Linked into odto-host and
+# into their tests.
+noinst_LTLIBRARIES += libhostops.la
+libhostops_la_SOURCES = \
+  host/arena.c host/arena.h \
+  host/host_options.c \
+  host/log.c host/log.h \
+  host/manifest.c host/manifest.h host/manifest_internal.h \
+  host/manifest_check.c \
+  host/manifest_errors.c \
+  host/manifest_file.c host/manifest_file.h \
+  host/manifest_print.c \
+  host/manifest_value.c \
+  host/metrics.c host/metrics.h \
+  host/options.c host/options.h \
+  host/process_stats.c host/process_stats.h
+libhostops_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/host $(INIH_CFLAGS)
+libhostops_la_LIBADD = libodto.la $(INIH_LIBS) -lpthread -lm
