@@ -1,2 +1,3 @@
 # tests: part of the top Makefile
+include tests/lib/local.mk
 include tests/unit/ops.mk

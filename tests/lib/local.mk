@@ -1,0 +1,2 @@
+# harness of the integration tests
+EXTRA_DIST += %D%/odto.py
