@@ -1,3 +1,4 @@
 # tests: part of the top Makefile
 include tests/lib/local.mk
 include tests/unit/ops.mk
+include tests/unit/contracts.mk

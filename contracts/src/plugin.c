@@ -12,7 +12,8 @@ const odto_value *odto_config_get(const odto_config *c, const char *name)
         if (strcmp(c->options[i].name, name) == 0)
             return &c->values[i];
     }
-    fprintf(stderr, "odto: %s asks for the option \"%s\", which its table does not have\n", c->instance, name);
+    fprintf(stderr, "odto: %s asks for the option \"%s\", which its table does not have\n", c->instance,
+            name);
     abort();
 }
 
