@@ -17,11 +17,13 @@ libodto_la_SOURCES = \
   %D%/src/algo.c \
   %D%/src/buf.c \
   %D%/src/embedded.h \
+  %D%/src/control.c \
   %D%/src/envelope.c \
   %D%/src/envelope_check.c \
   %D%/src/error.c \
   %D%/src/json.c \
   %D%/src/json_check.c \
+  %D%/src/paths.c \
   %D%/src/plugin.c \
   %D%/src/random.c \
   %D%/src/scan.h \
