@@ -4,6 +4,8 @@
  * the reference count changes afterwards. */
 #include "manifest_internal.h"
 
+#include <odto/control.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -238,20 +240,10 @@ static char *absolute_folder(arena *a, const char *path)
     return out;
 }
 
-/* /var/lib/odto for root, else below the user's state folder (XDG Base Directory Specification). */
 static char *default_data_dir(arena *a)
 {
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     char path[4096];
-    if (geteuid() == 0)
-        return arena_strdup(a, "/var/lib/odto");
-    if (state && *state == '/')
-        snprintf(path, sizeof(path), "%s/odto", state);
-    else if (home && *home == '/')
-        snprintf(path, sizeof(path), "%s/.local/state/odto", home);
-    else
-        snprintf(path, sizeof(path), "/tmp/odto-%u", (unsigned)geteuid());
-    return arena_strdup(a, path);
+    return arena_strdup(a, odto_default_data_dir(path, sizeof(path)));
 }
 
 static const char *default_host_name(arena *a)

@@ -59,8 +59,9 @@ static int expand_one(const reading *r, const char *p, size_t n, odto_buf *out, 
         return odto_buf_put(out, p + length + 2, n - length - 2) ? 0 : -ENOMEM;
     if (strcmp(name, "data") == 0)
         return odto_fail(err, -EINVAL, "%s: ${data} can't stand in data_dir itself", r->o->name);
+    odto_fail(err, -EINVAL, "%s: the environment variable %s is not set", r->o->name, name);
     odto_error_hint(err, "export %s, or give a default: ${%s:-value}", name, name);
-    return odto_fail(err, -EINVAL, "%s: the environment variable %s is not set", r->o->name, name);
+    return -EINVAL;
 }
 
 static int expand(const reading *r, const char *raw, odto_buf *out, odto_error *err)
@@ -78,8 +79,9 @@ static int expand(const reading *r, const char *raw, odto_buf *out, odto_error *
         } else if (raw[1] == '{') {
             const char *close = strchr(raw, '}');
             if (!close) {
+                odto_fail(err, -EINVAL, "%s: ${ is not closed", r->o->name);
                 odto_error_hint(err, "close it with }, or write $${ for a plain ${");
-                return odto_fail(err, -EINVAL, "%s: ${ is not closed", r->o->name);
+                return -EINVAL;
             }
             code = expand_one(r, raw + 2, (size_t)(close - raw) - 2, out, err);
             raw = close + 1;
@@ -139,11 +141,12 @@ static int read_secret(const reading *r, odto_buf *text, odto_error *err)
         close(fd);
     if (code < 0) {
         odto_buf_free(&content);
+        odto_fail(err, -EINVAL, "%s: the secret's file can't be read", r->o->name);
         odto_error_detail(err, "%s: %s", path,
                           code == -EFBIG    ? "it is larger than 64 KiB"
                           : code == -EILSEQ ? "it holds NUL bytes"
                                             : strerror(-code));
-        return odto_fail(err, -EINVAL, "%s: the secret's file can't be read", r->o->name);
+        return -EINVAL;
     }
     odto_buf_free(text);
     *text = content;

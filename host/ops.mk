@@ -3,6 +3,7 @@
 noinst_LTLIBRARIES += libhostops.la
 libhostops_la_SOURCES = \
   host/arena.c host/arena.h \
+  host/control.c host/control.h \
   host/host_options.c \
   host/log.c host/log.h \
   host/manifest.c host/manifest.h host/manifest_internal.h \
@@ -14,5 +15,5 @@ libhostops_la_SOURCES = \
   host/metrics.c host/metrics.h \
   host/options.c host/options.h \
   host/process_stats.c host/process_stats.h
-libhostops_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/host $(INIH_CFLAGS)
-libhostops_la_LIBADD = libodto.la $(INIH_LIBS) -lpthread -lm
+libhostops_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/host $(INIH_CFLAGS) $(JSONC_CFLAGS)
+libhostops_la_LIBADD = libodto.la $(INIH_LIBS) $(JSONC_LIBS) -lpthread -lm

@@ -1,5 +1,5 @@
 # unit tests of host/ops.mk
-ops_tests = tests/unit/test_manifest tests/unit/test_log tests/unit/test_metrics
+ops_tests = tests/unit/test_manifest tests/unit/test_log tests/unit/test_metrics tests/unit/test_control
 if HAVE_CHECK
 check_PROGRAMS += $(ops_tests)
 TESTS += $(ops_tests)
@@ -15,3 +15,6 @@ tests_unit_test_log_LDADD = $(ops_test_libs) $(JSONC_LIBS)
 tests_unit_test_metrics_SOURCES = tests/unit/test_metrics.c
 tests_unit_test_metrics_CPPFLAGS = $(ops_test_flags)
 tests_unit_test_metrics_LDADD = $(ops_test_libs)
+tests_unit_test_control_SOURCES = tests/unit/test_control.c
+tests_unit_test_control_CPPFLAGS = $(ops_test_flags) $(JSONC_CFLAGS)
+tests_unit_test_control_LDADD = $(ops_test_libs) $(JSONC_LIBS) $(NNG_LIBS)

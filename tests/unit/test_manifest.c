@@ -200,9 +200,10 @@ START_TEST(wrong_values)
         {"size = -1", "size: "},
         {"words = a,,b", "words: an empty word in the list"},
         {"jobs = nope", "store: there is no [store nope]"},
-        {"url = ${TEST_MANIFEST_UNSET}", "url: the environment variable TEST_MANIFEST_UNSET is not set"},
+        {"url = ${TEST_MANIFEST_UNSET}",
+         "url: the environment variable TEST_MANIFEST_UNSET is not set\n    export TEST_MANIFEST_UNSET, or"},
         {"url = ${A", "url: ${ is not closed"},
-        {"url = ${A-b}", "url: ${A-b} is not understood"},
+        {"url = ${A-b}", "url: ${A-b} is not understood\n    write ${NAME}"},
         {"limitt = 3", "unknown key limitt in [plugin p]\n    did you mean \"limit\"?"},
         {"frobnicate = 3", "unknown key frobnicate in [plugin p]\n    docs/manifest.md"},
     };
@@ -273,7 +274,7 @@ START_TEST(secrets)
     unlink(secret_path);
     l = parse(text);
     configure(&l, "p");
-    ck_assert(says(&l, ":2:12: error: password: the secret's file can't be read"));
+    ck_assert(says(&l, ":2:12: error: password: the secret's file can't be read: /tmp/"));
     done(&l);
 }
 END_TEST
