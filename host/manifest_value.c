@@ -42,9 +42,9 @@ static int expand_one(const reading *r, const char *p, size_t n, odto_buf *out, 
         length++;
     bool has_default = n >= length + 2 && p[length] == ':' && p[length + 1] == '-';
     if (length == 0 || length >= sizeof(name) || (length < n && !has_default)) {
+        odto_fail(err, -EINVAL, "%s: ${%.*s} is not understood", r->o->name, (int)(n > 60 ? 60 : n), p);
         odto_error_hint(err, "write ${NAME}, ${NAME:-default}, ${data}, or $${ for a plain ${");
-        return odto_fail(err, -EINVAL, "%s: ${%.*s} is not understood", r->o->name, (int)(n > 60 ? 60 : n),
-                         p);
+        return -EINVAL;
     }
     memcpy(name, p, length);
     name[length] = 0;
