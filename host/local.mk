@@ -1,2 +1,3 @@
 # host: part of the top Makefile
 include host/ops.mk
+include host/http.mk
