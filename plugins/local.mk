@@ -1,1 +1,2 @@
 # plugins: part of the top Makefile
+include plugins/stores/sqlite/local.mk

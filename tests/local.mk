@@ -3,3 +3,4 @@ include tests/lib/local.mk
 include tests/unit/ops.mk
 include tests/unit/contracts.mk
 include tests/http.mk
+include tests/unit/sqlite.mk
