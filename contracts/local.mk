@@ -27,7 +27,6 @@ libodto_la_SOURCES = \
   %D%/src/plugin.c \
   %D%/src/random.c \
   %D%/src/scan.h \
-<<<<<<< HEAD
   %D%/src/schema.c \
   %D%/src/schema_apply.c \
   %D%/src/schema_compile.c \
@@ -37,9 +36,7 @@ libodto_la_SOURCES = \
   %D%/src/schema_refs.c \
   %D%/src/schema_regex.c \
   %D%/src/schema_value.c \
-=======
   %D%/src/store.c \
->>>>>>> 661abb0 (stores/sqlite: jobs, counters and events in one file with group commit)
   %D%/src/time.c \
   %D%/src/uuid.c
 nodist_libodto_la_SOURCES = \
