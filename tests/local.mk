@@ -4,3 +4,4 @@ include tests/unit/ops.mk
 include tests/unit/contracts.mk
 include tests/http.mk
 include tests/unit/sqlite.mk
+include tests/unit/dashboard.mk

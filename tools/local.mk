@@ -1,1 +1,2 @@
 # tools: part of the top Makefile
+include tools/dashboard/local.mk

@@ -1,0 +1,2 @@
+# tests of the dashboard and the doctor
+EXTRA_DIST += tests/dashboard/fake_system.py
