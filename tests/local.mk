@@ -5,3 +5,4 @@ include tests/unit/contracts.mk
 include tests/http.mk
 include tests/unit/sqlite.mk
 include tests/unit/dashboard.mk
+include tests/bench/load.mk
