@@ -1,6 +1,7 @@
 # tests: part of the top Makefile
 include tests/lib/local.mk
 include tests/unit/ops.mk
+include tests/unit/services.mk
 include tests/unit/contracts.mk
 include tests/http.mk
 include tests/unit/sqlite.mk

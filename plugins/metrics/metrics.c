@@ -1,0 +1,611 @@
+/* metrics.c — the metrics engine: events of jobs.completed become rows of the event log and counters.
+ *
+ * handle() runs on the instance's consumer thread: it checks what the route did not check, copies a batch
+ * into a free `write` and submits it; the leases are acknowledged when the store has committed. A fixed
+ * number of writes is in flight; when all are, handle() waits, so nothing grows. Store callbacks run on store
+ * threads, the retry on the host's timer thread.
+ *
+ * When a store is away its writes are kept, tried again with backoff, and no further leases are asked for:
+ * nothing is acknowledged, nothing lost. Both stores ignore an event id they have seen, so a write may be
+ * repeated.
+ *
+ * metrics.lock protects the list of free writes, the list of writes that wait for a retry, the state of each
+ * write and `away`. No function of the host or a store is called under it. */
+#include "rebuild.h"
+
+#include <odto/plugin.h>
+#include <odto/schema.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH       256 /* events in one write */
+#define MAX_DEPTH   104 /* the deepest job a gateway lets through, and the envelope around it */
+#define BACKOFF     (200 * ODTO_MS)
+#define BACKOFF_MAX (30 * ODTO_SEC)
+#define WAIT_SLICE  ODTO_SEC /* a waiting consumer thread shows that it is alive this often */
+
+static const odto_option options[] = {
+    {.name = "counters",
+     .type = ODTO_OPT_STORE,
+     .default_value = "main",
+     .min = ODTO_ROLE_COUNTERS,
+     .help = "The store of the counters that /stats shows."},
+    {.name = "events",
+     .type = ODTO_OPT_STORE,
+     .default_value = "main",
+     .min = ODTO_ROLE_EVENTS,
+     .help = "The store of the event log."},
+    {.name = "writes",
+     .type = ODTO_OPT_INT,
+     .default_value = "8",
+     .min = 2,
+     .max = 64,
+     .help = "Batches of up to 256 events that may wait for their commit at once."},
+    {.name = "prefetch",
+     .type = ODTO_OPT_INT,
+     .default_value = "1024",
+     .min = 1,
+     .max = 65535,
+     .help = "Events of jobs.completed that may be leased at once."},
+    {.name = "rebuild",
+     .type = ODTO_OPT_ENUM,
+     .default_value = "auto",
+     .choices = "auto|never",
+     .help = "Whether empty counters are rebuilt from the event log at start (where they are in different "
+             "stores)."},
+    {.name = "listen",
+     .type = ODTO_OPT_ADDRESS,
+     .help = "Address of a listener for health and metrics of this service; none by default."},
+};
+
+typedef struct metrics metrics;
+
+/* A write goes to one store (together: append_counted) or to two at once. */
+enum { TO_EVENTS = 1, TO_COUNTERS = 2 };
+
+typedef struct write_slot {
+    struct write_slot *next; /* in free or retry */
+    metrics *m;
+    size_t n;
+    unsigned missing; /* TO_* not committed yet */
+    unsigned waiting; /* TO_* whose callback has not come */
+    int worst;        /* first failure of this round */
+    odto_write to_events, to_counters;
+    odto_lease leases[BATCH];
+    odto_slice bodies[BATCH];
+    odto_header headers[BATCH];
+    odto_counted counted[BATCH];
+} write_slot;
+
+struct metrics {
+    odto_host *host;
+    const odto_config *config;
+    odto_store_ref events, counters;
+    bool together; /* one store that counts while it appends */
+    odto_route *completed;
+    odto_schema *envelope_schema, *job_schema;
+    odto_timer *timer;
+    odto_metric *stored, *rejected, *failed_writes;
+    rebuild *rebuild; /* NULL: none needed */
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* a write became free, or draining */
+    write_slot *free, *retry;
+    size_t n_writes, n_free;
+    int64_t backoff;
+    bool away;        /* atomic, written under the lock */
+    bool draining;    /* from quiesce to the next start: nothing new is taken */
+    bool interrupted; /* the running handle() is to return */
+    char away_reason[120];
+};
+
+/* ---- state ------------------------------------------------------------------------------------- */
+
+static void slot_free(metrics *m, write_slot *w)
+{
+    pthread_mutex_lock(&m->lock);
+    w->next = m->free;
+    m->free = w;
+    m->n_free++;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* A free write; waits for one. NULL when the instance drains or was interrupted. Consumer
+ * thread. */
+static write_slot *slot_take(metrics *m)
+{
+    write_slot *w = NULL;
+    pthread_mutex_lock(&m->lock);
+    while (!m->draining && !m->interrupted && !(w = m->free)) {
+        int64_t until_ns = odto_now_ns() + WAIT_SLICE;
+        struct timespec until = {until_ns / ODTO_SEC, until_ns % ODTO_SEC};
+        pthread_cond_timedwait(&m->changed, &m->lock, &until);
+        pthread_mutex_unlock(&m->lock);
+        m->host->api->beat(m->host);
+        pthread_mutex_lock(&m->lock);
+    }
+    if (w) {
+        m->free = w->next;
+        m->n_free--;
+    }
+    pthread_mutex_unlock(&m->lock);
+    return w;
+}
+
+static uint32_t prefetch_option(const metrics *m)
+{
+    return (uint32_t)odto_config_int(m->config, "prefetch");
+}
+
+/* The stores answer (again), or do not: consumption follows. */
+static void set_away(metrics *m, bool away, const char *reason)
+{
+    pthread_mutex_lock(&m->lock);
+    bool changed = m->away != away;
+    __atomic_store_n(&m->away, away, __ATOMIC_RELAXED); /* the lock orders it; read without in round_ended */
+    snprintf(m->away_reason, sizeof m->away_reason, "%s", reason);
+    if (!away)
+        m->backoff = 0;
+    pthread_mutex_unlock(&m->lock);
+    if (!changed)
+        return;
+    if (away)
+        odto_log(m->host, ODTO_WARN, "%s; consumption pauses until the store answers", reason);
+    else
+        odto_log(m->host, ODTO_INFO, "the stores answer again; consumption goes on");
+    m->host->api->prefetch(m->host, m->completed, away ? 0 : prefetch_option(m));
+    m->host->api->health_changed(m->host);
+}
+
+/* ---- writing ----------------------------------------------------------------------------------- */
+
+static void submit(write_slot *w);
+
+static void settle(write_slot *w, odto_verdict verdict, const char *why)
+{
+    metrics *m = w->m;
+    m->host->api->settle(m->host, w->leases, w->n, verdict, why);
+    odto_metric_add(verdict == ODTO_ACK ? m->stored : m->rejected,
+                    verdict == ODTO_RETURN ? 0 : (int64_t)w->n);
+    slot_free(m, w);
+}
+
+/* Keep it and try again later; while draining give the leases back. */
+static void retry_later(write_slot *w, int rc)
+{
+    metrics *m = w->m;
+    char reason[120];
+    odto_metric_add(m->failed_writes, 1);
+    snprintf(reason, sizeof reason, "store %s does not take events (%s)",
+             (w->missing & TO_EVENTS) ? m->events.name : m->counters.name, strerror(-rc));
+    set_away(m, true, reason);
+    pthread_mutex_lock(&m->lock);
+    bool draining = m->draining;
+    if (!draining) {
+        w->next = m->retry;
+        m->retry = w;
+        m->backoff = m->backoff ? m->backoff * 2 : BACKOFF;
+        if (m->backoff > BACKOFF_MAX)
+            m->backoff = BACKOFF_MAX;
+    }
+    /* half of it fixed, half at random: several hosts do not come back in step */
+    int64_t delay = m->backoff / 2 + (int64_t)(odto_random64() % (uint64_t)(m->backoff / 2 + 1));
+    pthread_mutex_unlock(&m->lock);
+    if (draining)
+        settle(w, ODTO_RETURN, NULL);
+    else
+        m->host->api->timer_set(m->timer, delay);
+}
+
+/* Move the second half of w into another write, or NULL if none is free. */
+static write_slot *split(write_slot *w)
+{
+    metrics *m = w->m;
+    pthread_mutex_lock(&m->lock);
+    write_slot *half = m->free;
+    if (half) {
+        m->free = half->next;
+        m->n_free--;
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (!half)
+        return NULL;
+    size_t keep = w->n / 2;
+    half->n = w->n - keep;
+    half->missing = w->missing;
+    memcpy(half->leases, w->leases + keep, half->n * sizeof *w->leases);
+    memcpy(half->bodies, w->bodies + keep, half->n * sizeof *w->bodies);
+    memcpy(half->headers, w->headers + keep, half->n * sizeof *w->headers);
+    memcpy(half->counted, w->counted + keep, half->n * sizeof *w->counted);
+    w->n = keep;
+    return half;
+}
+
+/* The store refuses something in this write for good: find it by halving, and reject it alone. */
+static void refused(write_slot *w, int rc)
+{
+    if (w->n == 1) {
+        char why[96];
+        snprintf(why, sizeof why, "the store refuses this event: %s", strerror(-rc));
+        settle(w, ODTO_REJECT, why);
+        return;
+    }
+    write_slot *half = split(w);
+    if (!half) {
+        retry_later(w, rc);
+        return;
+    }
+    submit(w);
+    submit(half);
+}
+
+static bool permanent(int rc)
+{
+    return rc == -EINVAL || rc == -E2BIG || rc == -EMSGSIZE || rc == -EILSEQ;
+}
+
+/* All callbacks of the round have come. */
+static void round_ended(write_slot *w)
+{
+    metrics *m = w->m;
+    if (w->missing == 0) {
+        if (__atomic_load_n(&m->away, __ATOMIC_RELAXED)) /* a hint: set_away looks again under the lock */
+            set_away(m, false, "");
+        settle(w, ODTO_ACK, NULL);
+    } else if (permanent(w->worst)) {
+        refused(w, w->worst);
+    } else if (w->worst == -ECANCELED) {
+        settle(w, ODTO_RETURN, NULL);
+    } else {
+        retry_later(w, w->worst);
+    }
+}
+
+static void part_ended(write_slot *w, unsigned part, int result)
+{
+    metrics *m = w->m;
+    pthread_mutex_lock(&m->lock);
+    w->waiting &= ~part;
+    if (result == 0)
+        w->missing &= ~part;
+    else if (w->worst == 0 || permanent(result))
+        w->worst = result;
+    bool last = w->waiting == 0;
+    pthread_mutex_unlock(&m->lock);
+    if (last)
+        round_ended(w);
+}
+
+static void events_done(odto_write *ow, int result)
+{
+    part_ended(ow->arg, TO_EVENTS, result);
+}
+
+static void counters_done(odto_write *ow, int result)
+{
+    part_ended(ow->arg, TO_COUNTERS, result);
+}
+
+/* Give w to the stores that miss it. */
+static void submit(write_slot *w)
+{
+    metrics *m = w->m;
+    unsigned parts = w->missing;
+    w->waiting = parts;
+    w->worst = 0;
+    if (parts & TO_EVENTS) {
+        const odto_events_ops *events = m->events.iface->events;
+        w->to_events = (odto_write){.counted = m->together ? w->counted : NULL,
+                                    .bodies = w->bodies,
+                                    .headers = w->headers,
+                                    .n = w->n,
+                                    .done = events_done,
+                                    .arg = w};
+        int rc = (m->together ? events->append_counted : events->append)(m->events.self, &w->to_events);
+        if (rc != 0)
+            part_ended(w, TO_EVENTS, rc);
+    }
+    /* w may be settled by now, unless its other part has still to come */
+    if (parts & TO_COUNTERS) {
+        w->to_counters = (odto_write){.counted = w->counted, .n = w->n, .done = counters_done, .arg = w};
+        int rc = m->counters.iface->counters->add(m->counters.self, &w->to_counters);
+        if (rc != 0)
+            part_ended(w, TO_COUNTERS, rc);
+    }
+}
+
+/* Timer: the writes that failed go out again. */
+static void on_timer(void *arg)
+{
+    metrics *m = arg;
+    pthread_mutex_lock(&m->lock);
+    write_slot *list = m->retry;
+    m->retry = NULL;
+    pthread_mutex_unlock(&m->lock);
+    while (list) {
+        write_slot *w = list;
+        list = w->next;
+        submit(w);
+    }
+}
+
+/* ---- consuming --------------------------------------------------------------------------------- */
+
+/* The header of a leased event; false when it is no valid envelope and was rejected. */
+static bool header_of(metrics *m, const odto_lease *lease, odto_header *out)
+{
+    if (lease->event->flags & ODTO_EVENT_VALID) {
+        *out = lease->event->hdr;
+        return true;
+    }
+    char why[1024] = "";
+    int rc = odto_envelope_check(lease->event->body, m->envelope_schema, m->job_schema, MAX_DEPTH, out, why,
+                                 sizeof why);
+    if (rc == 0)
+        return true;
+    if (rc == -ENOMEM) {
+        m->host->api->settle(m->host, lease, 1, ODTO_RETURN, NULL);
+        return false;
+    }
+    odto_metric_add(m->rejected, 1);
+    m->host->api->settle(m->host, lease, 1, ODTO_REJECT, why);
+    return false;
+}
+
+static void slot_add(write_slot *w, const odto_lease *lease, const odto_header *header)
+{
+    size_t i = w->n++;
+    w->leases[i] = *lease;
+    w->bodies[i] = lease->event->body;
+    w->headers[i] = *header;
+    w->counted[i] = (odto_counted){.event_id = header->event_id,
+                                   .completed = header->type == ODTO_JOB_COMPLETED,
+                                   .failed = header->type == ODTO_JOB_FAILED,
+                                   .occurred_at = header->occurred_at_ms};
+}
+
+static void slot_begin(write_slot *w)
+{
+    w->n = 0;
+    w->missing = w->m->together ? TO_EVENTS : TO_EVENTS | TO_COUNTERS;
+}
+
+static void handle(void *self, const odto_lease *leases, size_t n)
+{
+    metrics *m = self;
+    write_slot *w = NULL;
+    pthread_mutex_lock(&m->lock);
+    m->interrupted = false;
+    pthread_mutex_unlock(&m->lock);
+    for (size_t i = 0; i < n; i++) {
+        if (!w) {
+            w = slot_take(m);
+            if (!w) { /* given back: another generation takes them */
+                m->host->api->settle(m->host, leases + i, n - i, ODTO_RETURN, NULL);
+                return;
+            }
+            slot_begin(w);
+        }
+        odto_header header;
+        if (header_of(m, &leases[i], &header))
+            slot_add(w, &leases[i], &header);
+        if (w->n == BATCH) {
+            submit(w);
+            w = NULL;
+        }
+    }
+    if (w && w->n > 0)
+        submit(w);
+    else if (w)
+        slot_free(m, w);
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+static void health(void *self, odto_health *out)
+{
+    metrics *m = self;
+    if (m->rebuild && !rebuild_done(m->rebuild)) {
+        out->ready = false;
+        snprintf(out->reason, sizeof out->reason, "the counters are compared with the event log");
+        return;
+    }
+    pthread_mutex_lock(&m->lock);
+    out->ready = !m->away;
+    if (m->away)
+        snprintf(out->reason, sizeof out->reason, "%s", m->away_reason);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static void fini(void *self)
+{
+    metrics *m = self;
+    rebuild_free(m->rebuild);
+    while (m->free) {
+        write_slot *w = m->free;
+        m->free = w->next;
+        free(w);
+    }
+    odto_schema_free(m->envelope_schema);
+    odto_schema_free(m->job_schema);
+    pthread_cond_destroy(&m->changed);
+    pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+static int init_slots(metrics *m, size_t n, odto_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        write_slot *w = calloc(1, sizeof *w);
+        if (!w)
+            return odto_fail(err, -ENOMEM, "no memory for %zu writes (option writes)", n);
+        w->m = m;
+        w->next = m->free;
+        m->free = w;
+        m->n_free++;
+    }
+    m->n_writes = n;
+    return 0;
+}
+
+static int init(odto_host *h, const odto_config *c, void **self, odto_error *err)
+{
+    metrics *m = calloc(1, sizeof *m);
+    if (!m)
+        return odto_fail(err, -ENOMEM, "no memory for the metrics engine");
+    m->host = h;
+    m->config = c;
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&m->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    int rc = odto_schema_compile_builtin("event-envelope", &m->envelope_schema, err);
+    if (rc == 0)
+        rc = odto_schema_compile_builtin("job", &m->job_schema, err);
+    if (rc == 0)
+        rc = init_slots(m, (size_t)odto_config_int(c, "writes"), err);
+    if (rc != 0) {
+        fini(m);
+        return rc;
+    }
+    *self = m;
+    return 0;
+}
+
+static void rebuilt(void *arg)
+{
+    metrics *m = arg;
+    m->host->api->prefetch(m->host, m->completed, prefetch_option(m));
+    m->host->api->health_changed(m->host);
+}
+
+static int start_stores(metrics *m, odto_error *err)
+{
+    int rc = m->host->api->store(m->host, "events", &m->events, err);
+    if (rc == 0)
+        rc = m->host->api->store(m->host, "counters", &m->counters, err);
+    if (rc != 0)
+        return rc;
+    m->together = m->events.self == m->counters.self && m->events.iface == m->counters.iface &&
+                  m->events.iface->events->append_counted != NULL;
+    if (m->together || odto_config_int(m->config, "rebuild") != 0)
+        return 0;
+    m->host->api->prefetch(m->host, m->completed, 0);
+    return rebuild_start(m->host, &m->events, &m->counters, rebuilt, m, &m->rebuild, err);
+}
+
+static int start_metrics(metrics *m, odto_error *err)
+{
+    const odto_host_api *api = m->host->api;
+    m->stored = api->metric(m->host, ODTO_COUNTER, "odto_metrics_events_stored_total",
+                            "Events written to the event log and counted.", NULL, NULL, NULL, 0);
+    m->rejected = api->metric(m->host, ODTO_COUNTER, "odto_metrics_events_rejected_total",
+                              "Events refused by the metrics engine (dead letters).", NULL, NULL, NULL, 0);
+    m->failed_writes =
+        api->metric(m->host, ODTO_COUNTER, "odto_metrics_write_failures_total",
+                    "Writes that a store did not take and that are tried again.", NULL, NULL, NULL, 0);
+    if (!m->stored || !m->rejected || !m->failed_writes)
+        return odto_fail(err, -ENOMEM, "no memory for metrics");
+    return 0;
+}
+
+static int start(void *self, odto_error *err)
+{
+    metrics *m = self;
+    const odto_host_api *api = m->host->api;
+    m->completed = api->route(m->host, "jobs.completed");
+    if (!m->completed) {
+        odto_fail(err, -ENOENT, "no route carries the topic jobs.completed");
+        odto_error_hint(err, "add a section [route jobs.completed] to the manifest");
+        return -ENOENT;
+    }
+    int rc = start_metrics(m, err);
+    if (rc != 0)
+        return rc;
+    m->draining = false; /* a generation whose successor failed is started again */
+    rebuild_free(m->rebuild);
+    m->rebuild = NULL;
+    m->timer = api->timer_new(m->host, on_timer, m);
+    if (!m->timer)
+        return odto_fail(err, -ENOMEM, "no memory for a timer");
+    api->prefetch(m->host, m->completed, prefetch_option(m));
+    rc = start_stores(m, err);
+    const char *listen = odto_config_str(m->config, "listen");
+    if (rc == 0 && listen)
+        rc = api->http->serve(m->host, listen, "metrics", NULL, 0, NULL, 4096, err);
+    return rc;
+}
+
+static void drain(metrics *m)
+{
+    pthread_mutex_lock(&m->lock);
+    m->draining = true;
+    write_slot *list = m->retry;
+    m->retry = NULL;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+    while (list) { /* the store was away: the events stay in the route */
+        write_slot *w = list;
+        list = w->next;
+        settle(w, ODTO_RETURN, NULL);
+    }
+}
+
+static void interrupt(void *self)
+{
+    metrics *m = self;
+    pthread_mutex_lock(&m->lock);
+    m->interrupted = true;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* What is in the stores' hands is waited for; what waits for a retry is given back. */
+static int quiesce(void *self, int64_t deadline_ns)
+{
+    metrics *m = self;
+    drain(m);
+    struct timespec until = {deadline_ns / ODTO_SEC, deadline_ns % ODTO_SEC};
+    int rc = 0;
+    pthread_mutex_lock(&m->lock);
+    while (m->n_free < m->n_writes && rc == 0)
+        rc = pthread_cond_timedwait(&m->changed, &m->lock, &until);
+    rc = m->n_free < m->n_writes ? -ETIMEDOUT : 0;
+    pthread_mutex_unlock(&m->lock);
+    return rc;
+}
+
+static void stop(void *self)
+{
+    metrics *m = self;
+    drain(m);
+    if (m->timer)
+        m->host->api->timer_free(m->timer);
+    m->timer = NULL;
+    if (m->rebuild)
+        rebuild_interrupt(m->rebuild);
+}
+
+static const char *const consumes[] = {"jobs.completed", NULL};
+static const odto_plugin_ops ops = {
+    .size = sizeof ops,
+    .init = init,
+    .start = start,
+    .handle = handle,
+    .health = health,
+    .interrupt = interrupt,
+    .quiesce = quiesce,
+    .stop = stop,
+    .fini = fini,
+};
+
+ODTO_PLUGIN_DEFINE(
+    "metrics", PACKAGE_VERSION, ODTO_KIND_SERVICE,
+    .summary = "Writes the events of jobs to the event log and counts them, each exactly once.",
+    .options = options, .n_options = sizeof options / sizeof *options, .consumes = consumes, .ops = &ops);

@@ -1,0 +1,125 @@
+/* rebuild.c — see rebuild.h. rebuild.lock protects `interrupted`. */
+#include "rebuild.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAIT_FIRST (200 * ODTO_MS)
+#define WAIT_MAX   (30 * ODTO_SEC)
+
+struct rebuild {
+    odto_host *host;
+    odto_store_ref events, counters;
+    void (*done)(void *arg);
+    void *arg;
+    bool finished; /* atomic */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool interrupted;
+    odto_thread *thread;
+};
+
+/* 0 when the counters are right (now), or -errno of the store that does not answer. */
+static int check(rebuild *r, odto_error *err)
+{
+    odto_counters now = {0}, counted = {0};
+    const odto_events_ops *events = r->events.iface->events;
+    const odto_counters_ops *counters = r->counters.iface->counters;
+    int rc = counters->read(r->counters.self, &now, err);
+    if (rc != 0 || now.total != 0 || now.completed != 0 || now.failed != 0 || !events->count ||
+        !counters->set)
+        return rc;
+    rc = events->count(r->events.self, &counted, err);
+    if (rc != 0 || counted.total == 0)
+        return rc;
+    rc = counters->set(r->counters.self, &counted, err);
+    if (rc == 0)
+        odto_log(r->host, ODTO_WARN,
+                 "the counters of store %s were empty: rebuilt from %lld events of store %s",
+                 r->counters.name, (long long)counted.total, r->events.name);
+    return rc;
+}
+
+/* False when interrupted. */
+static bool wait_for(rebuild *r, int64_t ns)
+{
+    int64_t until_ns = odto_now_ns() + ns;
+    struct timespec until = {until_ns / ODTO_SEC, until_ns % ODTO_SEC};
+    int rc = 0;
+    pthread_mutex_lock(&r->lock);
+    while (!r->interrupted && rc == 0)
+        rc = pthread_cond_timedwait(&r->wake, &r->lock, &until);
+    bool go_on = !r->interrupted;
+    pthread_mutex_unlock(&r->lock);
+    return go_on;
+}
+
+static void run(void *arg)
+{
+    rebuild *r = arg;
+    int64_t wait = WAIT_FIRST;
+    for (;;) {
+        odto_error err = {0};
+        char text[1024];
+        if (check(r, &err) == 0)
+            break;
+        odto_log(r->host, ODTO_WARN, "the counters can't be compared with the event log yet: %s",
+                 odto_error_text(&err, text, sizeof text));
+        if (!wait_for(r, wait))
+            return;
+        wait = wait * 2 < WAIT_MAX ? wait * 2 : WAIT_MAX;
+    }
+    __atomic_store_n(&r->finished, true, __ATOMIC_RELEASE); /* pairs with rebuild_done */
+    r->done(r->arg);
+}
+
+int rebuild_start(odto_host *h, const odto_store_ref *events, const odto_store_ref *counters,
+                  void (*done)(void *arg), void *arg, rebuild **out, odto_error *err)
+{
+    rebuild *r = calloc(1, sizeof *r);
+    if (!r)
+        return odto_fail(err, -ENOMEM, "no memory to compare counters and events");
+    r->host = h;
+    r->events = *events;
+    r->counters = *counters;
+    r->done = done;
+    r->arg = arg;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    int rc = h->api->thread_start(h, "rebuild", run, r, &r->thread);
+    if (rc != 0) {
+        odto_fail(err, rc, "no thread to compare counters and events: %s", strerror(-rc));
+        rebuild_free(r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+bool rebuild_done(const rebuild *r)
+{
+    return __atomic_load_n(&r->finished, __ATOMIC_ACQUIRE); /* pairs with run() */
+}
+
+void rebuild_interrupt(rebuild *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->interrupted = true;
+    pthread_cond_broadcast(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void rebuild_free(rebuild *r)
+{
+    if (!r)
+        return;
+    pthread_cond_destroy(&r->wake);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}

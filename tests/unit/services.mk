@@ -1,0 +1,15 @@
+# unit tests of the services, each against a fake host
+services_tests = tests/unit/test_gateway tests/unit/test_metrics_plugin
+if HAVE_CHECK
+check_PROGRAMS += $(services_tests)
+TESTS += $(services_tests)
+endif
+fakehost_sources = tests/unit/fakehost.c tests/unit/fakehost.h
+services_test_flags = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(JSONC_CFLAGS) $(CURL_CFLAGS)
+services_test_libs = libodto-docs.la libodto.la $(JSONC_LIBS) $(CHECK_LIBS)
+tests_unit_test_gateway_SOURCES = tests/unit/test_gateway.c $(fakehost_sources) $(gateway_sources)
+tests_unit_test_gateway_CPPFLAGS = $(services_test_flags)
+tests_unit_test_gateway_LDADD = $(services_test_libs)
+tests_unit_test_metrics_plugin_SOURCES = tests/unit/test_metrics_plugin.c $(fakehost_sources) $(metrics_sources)
+tests_unit_test_metrics_plugin_CPPFLAGS = $(services_test_flags)
+tests_unit_test_metrics_plugin_LDADD = $(services_test_libs)
