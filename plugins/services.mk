@@ -1,3 +1,5 @@
+# the services gateway, metrics, read-model
 include plugins/common/local.mk
 include plugins/gateway/local.mk
 include plugins/metrics/local.mk
+include plugins/read-model/local.mk

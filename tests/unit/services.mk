@@ -1,5 +1,5 @@
 # unit tests of the services, each against a fake host
-services_tests = tests/unit/test_gateway tests/unit/test_metrics_plugin
+services_tests = tests/unit/test_gateway tests/unit/test_metrics_plugin tests/unit/test_read_model
 if HAVE_CHECK
 check_PROGRAMS += $(services_tests)
 TESTS += $(services_tests)
@@ -13,3 +13,6 @@ tests_unit_test_gateway_LDADD = $(services_test_libs)
 tests_unit_test_metrics_plugin_SOURCES = tests/unit/test_metrics_plugin.c $(fakehost_sources) $(metrics_sources)
 tests_unit_test_metrics_plugin_CPPFLAGS = $(services_test_flags)
 tests_unit_test_metrics_plugin_LDADD = $(services_test_libs)
+tests_unit_test_read_model_SOURCES = tests/unit/test_read_model.c $(fakehost_sources) $(read_model_sources)
+tests_unit_test_read_model_CPPFLAGS = $(services_test_flags)
+tests_unit_test_read_model_LDADD = $(services_test_libs)
