@@ -7,3 +7,4 @@ include tests/http.mk
 include tests/unit/sqlite.mk
 include tests/unit/dashboard.mk
 include tests/bench/load.mk
+include %D%/unit/route.mk
