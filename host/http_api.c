@@ -10,7 +10,7 @@ static odto_slice decode(odto_http_request *rq, odto_slice s, bool plus)
 {
     if (!memchr(s.p, '%', s.n) && !(plus && memchr(s.p, '+', s.n)))
         return s;
-    char *out = arena_alloc(rq, s.n + 1);
+    char *out = request_alloc(rq, s.n + 1);
     size_t n = 0;
     if (!out)
         return odto_slice_of(NULL, 0);

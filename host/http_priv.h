@@ -377,7 +377,7 @@ void request_destroy(odto_http_request *rq);
 odto_http_request *request_new(http_loop *l);
 /* Split target into path and query, normalise the path. 0, or -EINVAL. */
 int request_target(odto_http_request *rq, odto_slice target);
-void *arena_alloc(odto_http_request *rq, size_t n);
+void *request_alloc(odto_http_request *rq, size_t n);
 char *arena_copy(odto_http_request *rq, odto_slice s);
 /* Answer 503 all unanswered requests of owner (NULL: of all) on its behalf. */
 void requests_abandon(http_loop *l, const http_owner *owner);

@@ -31,7 +31,7 @@ odto_http_request *request_new(http_loop *l)
     return rq;
 }
 
-void *arena_alloc(odto_http_request *rq, size_t n)
+void *request_alloc(odto_http_request *rq, size_t n)
 {
     n = (n + 7) & ~(size_t)7;
     if (n <= REQUEST_ARENA - rq->arena_used) {
@@ -49,7 +49,7 @@ void *arena_alloc(odto_http_request *rq, size_t n)
 
 char *arena_copy(odto_http_request *rq, odto_slice s)
 {
-    char *p = arena_alloc(rq, s.n + 1);
+    char *p = request_alloc(rq, s.n + 1);
     if (p) {
         if (s.n)
             memcpy(p, s.p, s.n);
@@ -335,7 +335,7 @@ static enum MHD_Result handle_head(odto_http_request *rq, const char *method, co
     head_check(rq, method, version);
     if (!rq->reply.status) {
         if (rq->length > 0 && (size_t)rq->length < REQUEST_ARENA - rq->arena_used) {
-            rq->body.p = arena_alloc(rq, (size_t)rq->length + 1);
+            rq->body.p = request_alloc(rq, (size_t)rq->length + 1);
             rq->body.cap = (size_t)rq->length + 1;
             rq->body_in_arena = true;
         } else if (rq->length > 0 && !odto_buf_reserve(&rq->body, (size_t)rq->length)) {

@@ -2,3 +2,35 @@
 include host/ops.mk
 include host/http.mk
 include %D%/route.mk
+
+# odto-host in the top of the build tree: finds odto-probe beside itself and the plugins in plugins.d
+bin_PROGRAMS += odto-host
+odto_host_SOURCES = \
+  host/api.c \
+  host/boot.c host/boot.h \
+  host/core.c host/core.h \
+  host/crash.c host/crash.h \
+  host/init.c host/init.h \
+  host/instance.c host/instance.h \
+  host/lifecycle.c host/lifecycle.h \
+  host/loader.c host/loader.h \
+  host/main.c \
+  host/probe.c host/probe.h \
+  host/reload.c host/reload.h \
+  host/routes.c \
+  host/shutdown.c \
+  host/supervisor.c \
+  host/swap.c host/swap.h \
+  host/timer.c host/timer.h \
+  host/dlq.c \
+  host/verbs.c host/verbs.h \
+  host/watchdog.c host/watchdog.h \
+  host/web.c
+odto_host_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/host $(ELF_CFLAGS) $(JSONC_CFLAGS) $(NETTLE_CFLAGS) \
+  -DODTO_SYSCONFDIR=\"$(sysconfdir)\"
+odto_host_LDADD = libhostops.la libroute.la libhosthttp.la libodto.la $(MHD_LIBS) $(JSONC_LIBS) $(ELF_LIBS) $(NETTLE_LIBS) -ldl -lpthread
+
+pkglibexec_PROGRAMS += odto-probe
+odto_probe_SOURCES = host/probe_main.c host/loader.c host/loader.h
+odto_probe_CPPFLAGS = $(odto_host_CPPFLAGS)
+odto_probe_LDADD = libhostops.la libodto.la $(ELF_LIBS) $(NETTLE_LIBS) -ldl

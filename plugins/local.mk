@@ -1,3 +1,12 @@
 # plugins: part of the top Makefile
 include plugins/stores/sqlite/local.mk
 include plugins/services.mk
+# plugins: part of the top Makefile. plugins.d holds links to what was built, so that a host in the build tree finds it.
+all-local: plugins.d/.made
+plugins.d/.made: $(plugins_LTLIBRARIES)
+	@$(MKDIR_P) plugins.d
+	@for la in $(plugins_LTLIBRARIES); do \
+	  so=$$(dirname $$la)/.libs/$$(basename $$la .la).so; $(LN_S) -f ../$$so plugins.d/; done
+	@touch $@
+clean-local:
+	rm -rf plugins.d

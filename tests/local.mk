@@ -8,3 +8,4 @@ include tests/unit/sqlite.mk
 include tests/unit/dashboard.mk
 include tests/bench/load.mk
 include %D%/unit/route.mk
+include tests/unit/core.mk

@@ -57,8 +57,7 @@ static int on_echo(void *arg, const control_request *rq, odto_buf *out, odto_err
     odto_buf_printf(out, "{\"name\":");
     odto_buf_jsonz(out, control_arg_string(rq, "name", "nobody", err));
     odto_buf_printf(out, ",\"n\":%lld,\"yes\":%d,\"uid\":%llu,\"pid\":%lld}", (long long)n,
-                    control_arg_bool(rq, "yes", false, err), (unsigned long long)rq->uid,
-                    (long long)rq->pid);
+                    control_arg_bool(rq, "yes", false, err), (unsigned long long)rq->uid, (long long)rq->pid);
     return 0;
 }
 

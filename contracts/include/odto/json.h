@@ -11,14 +11,14 @@ struct json_object;
  * in one pass without allocation (duplicate keys: bounded scratch; objects of more than 256 members fall
  * back to a heap set). Names that differ only in how they are escaped are the same name; a NUL in a name is
  * refused, and so are integers outside -2^63 .. 2^64-1. max_depth is cut to 512. On failure err has message
- * ("invalid JSON"), detail (what, at which byte offset, line and column, and the JSON pointer of the enclosing
- * value) and that pointer alone in `where` ("/" for the root). Returns 0, -EINVAL, -E2BIG (too deep), -EFBIG
- * (2 GiB and more), -ENOMEM. */
+ * ("invalid JSON"), detail (what, at which byte offset, line and column, and the JSON pointer of the
+ * enclosing value) and that pointer alone in `where` ("/" for the root). Returns 0, -EINVAL, -E2BIG (too
+ * deep), -EFBIG (2 GiB and more), -ENOMEM. */
 int odto_json_check(odto_slice text, int max_depth, odto_error *err);
 
-/* Scan, then build json-c's tree (NULL is JSON null). The caller owns *out (json_object_put). json-c's own tokener is
- * not used: nothing is kept between calls and the locale has no influence. Numbers with a fraction or an
- * exponent keep their digits (json_object_get_userdata) and are printed as they were written. */
+/* Scan, then build json-c's tree (NULL is JSON null). The caller owns *out (json_object_put). json-c's own
+ * tokener is not used: nothing is kept between calls and the locale has no influence. Numbers with a fraction
+ * or an exponent keep their digits (json_object_get_userdata) and are printed as they were written. */
 int odto_json_parse(odto_slice text, int max_depth, struct json_object **out, odto_error *err);
 
 /* The raw text of the value of one top-level member of a valid JSON object, without building a tree;

@@ -1,0 +1,16 @@
+/* host/boot.h — pieces of start-up that a reload needs too. Main thread. */
+#ifndef HOST_BOOT_H
+#define HOST_BOOT_H
+
+#include "host/core.h"
+
+odto_kind boot_kind(manifest_kind k); /* 0: not an instance */
+/* A unit of this section that is in no table yet. */
+struct unit *boot_unit_new(struct core *core, const manifest_section *s);
+void boot_unit_add(struct core *core, struct unit *u);
+void boot_unit_free(struct core *core, struct unit *u); /* it must be down */
+int boot_store_role(const struct image *image, const char *store, int64_t role, odto_error *err);
+void boot_check_routes(manifest *m, manifest_errors *errs);
+void boot_live_settings(struct core *core); /* what [log] says now */
+int web_open(struct core *core, odto_error *err);
+#endif

@@ -1,0 +1,89 @@
+/* host/instance.h — one generation of a plugin: image, configuration, its state, and the ledger of what it
+ * holds.
+ *
+ * The supervisor thread drives it through the callbacks, each on a thread of its own with a deadline, so that
+ * a plugin that hangs can be left behind. The plugin's own threads come from instance_thread_start; the
+ * ledger says when the last has left, which is the only proof that the image may be unmapped. */
+#ifndef HOST_INSTANCE_H
+#define HOST_INSTANCE_H
+
+#include "host/loader.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define NAME_SIZE 64
+
+struct core;
+struct unit;
+struct manifest;
+struct route_consumer;
+
+struct consumer_thread {
+    struct instance *instance;
+    struct route_consumer *consumer;
+    odto_thread *thread;
+    const char *topic;
+};
+
+struct instance {
+    odto_host handle; /* what the plugin holds; handle.priv is this instance */
+    struct core *core;
+    struct unit *unit;
+    char name[NAME_SIZE];
+    unsigned generation;
+    struct image *image;
+    const odto_plugin *d;
+    const odto_config *config;
+    struct manifest *manifest; /* the snapshot config belongs to; one reference */
+    void *self;
+    struct log_source *log; /* the plugin's voice */
+    _Atomic bool stopping;  /* read by threads through api->stopping */
+    _Atomic bool started;   /* start() returned 0 and stop() has not been called: health() may be asked */
+    _Atomic int64_t beat;   /* last api->beat */
+    pthread_mutex_t lock;   /* threads, n_threads, failure, uses */
+    struct odto_thread *threads;
+    size_t n_threads; /* running ones */
+    struct consumer_thread *consumers;
+    size_t n_consumers;
+    struct instance *uses[64]; /* stores and handlers it obtained: reloaded after them */
+    size_t n_uses;
+    _Atomic bool failed; /* it said so through api->fail; failure is set before */
+    odto_error failure;
+    _Atomic uint64_t settled_good, settled_bad; /* events acknowledged; returned or rejected */
+    bool abandoned;                             /* a callback or thread did not come back */
+};
+
+/* Takes a reference of image and of the manifest config belongs to. NULL without memory. */
+struct instance *instance_new(struct core *core, struct unit *unit, unsigned generation, struct image *image,
+                              struct manifest *m, const odto_config *config);
+/* Frees what the host holds of it: fini must have run. With a non-empty ledger the instance is leaked on
+ * purpose
+ * (-EBUSY), since its code may still run. */
+int instance_free(struct instance *in);
+
+/* Callbacks, each bounded by timeout_ns; -ETIMEDOUT marks the instance abandoned. */
+int instance_check(struct instance *in, int64_t timeout_ns, odto_error *err);
+int instance_init(struct instance *in, int64_t timeout_ns, odto_error *err);
+int instance_restore(struct instance *in, uint32_t version, odto_slice blob, int64_t timeout_ns,
+                     odto_error *err);
+int instance_start(struct instance *in, int64_t timeout_ns, odto_error *err); /* and its consumer threads */
+int instance_reconfigure(struct instance *in, struct manifest *m, const odto_config *config,
+                         int64_t timeout_ns, odto_error *err);
+int instance_quiesce(struct instance *in, int64_t deadline_ns); /* consumers stop taking first */
+int instance_save(struct instance *in, uint32_t *version, odto_buf *blob, int64_t timeout_ns,
+                  odto_error *err);
+int instance_stop(struct instance *in, int64_t timeout_ns); /* stop(), then every thread joined */
+int instance_fini(struct instance *in, int64_t timeout_ns);
+
+bool instance_health(struct instance *in, odto_health *out); /* any thread */
+
+/* For api.c */
+int instance_thread_start(struct instance *in, const char *name, void (*fn)(void *), void *arg,
+                          odto_thread **out);
+void instance_thread_join(struct instance *in, odto_thread *t);
+void instance_uses(struct instance *in, struct instance *other);
+/* The instance whose thread this is, NULL for a thread of the host (crash records). */
+struct instance *instance_current(void);
+void instance_set_current(struct instance *in);
+#endif

@@ -1,0 +1,362 @@
+/* reload.c — see reload.h. The manifest is parsed and checked with the option tables of the copies that would
+ * run; any error leaves everything as it is. Then: remove, replace, add; routes and listeners that changed in
+ * place. */
+#include "host/reload.h"
+#include "host/boot.h"
+#include "host/crash.h"
+#include "host/probe.h"
+#include "host/swap.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a reload would do with one section. */
+struct change {
+    const manifest_section *section;
+    struct unit *unit;   /* NULL: new */
+    struct unit *fresh;  /* made for a new one */
+    struct image *image; /* staged for it, or the one that runs */
+    bool staged, replace, live;
+};
+
+struct plan {
+    struct core *core;
+    manifest *next;
+    struct change changes[MAX_UNITS];
+    size_t n;
+    const char *only; /* reload this one, changed or not */
+    manifest_errors errs;
+};
+
+const char *reload_result_name(enum reload_result r)
+{
+    static const char *const names[] = {"unchanged", "done", "rolled-back", "refused", "lost"};
+    return (unsigned)r < sizeof names / sizeof names[0] ? names[r] : "?";
+}
+
+enum reload_result verdicts_worst(const struct verdicts *v)
+{
+    enum reload_result worst = RELOAD_UNCHANGED;
+    for (size_t i = 0; i < v->n; i++)
+        worst = v->items[i].result > worst ? v->items[i].result : worst;
+    return worst;
+}
+
+static void conclude(struct core *core, const struct verdict *v, struct verdicts *out)
+{
+    char text[1400];
+    bool bad = v->result > RELOAD_DONE;
+    odto_metric_add(bad ? core->m_reloads_bad : core->m_reloads_ok, 1);
+    log_write(core->log, bad ? ODTO_ERROR : ODTO_INFO, NULL,
+              "reload %s: %s at step %s, generation %u, %.1f ms, paused %.2f ms%s%s",
+              v->unit[0] ? v->unit : "manifest", reload_result_name(v->result), v->step, v->generation,
+              (double)v->total_ns / 1e6, (double)v->pause_ns / 1e6, bad ? ": " : "",
+              bad ? odto_error_text(&v->error, text, sizeof text) : "");
+    if (v->unit[0])
+        odto_metric_observe(core->m_pause, (double)v->pause_ns / 1e9);
+    if (out && out->n < sizeof out->items / sizeof out->items[0])
+        out->items[out->n++] = *v;
+}
+
+/* ---- check ---- */
+
+/* The copy the section would run: the mapped one while the installed file is the same, else a new copy,
+ * probed. */
+static int find_image(struct plan *p, struct change *c, odto_error *err)
+{
+    struct unit *u = c->unit ? c->unit : c->fresh;
+    char file[4096], hash[LOADER_HASH_LEN + 1];
+    int r = loader_find(c->section->module, p->core->plugin_path, file, sizeof file, err);
+    if (r < 0)
+        return r;
+    bool forced = p->only && strcmp(p->only, c->section->name) == 0;
+    if (c->unit && c->unit->image && loader_hash(file, hash) == 0 &&
+        strcmp(hash, c->unit->image->hash) == 0 && !forced) {
+        c->image = c->unit->image;
+        return 0;
+    }
+    c->image = unit_map_probed(u, file, c->section, p->core->manifest_path, err);
+    if (!c->image)
+        return err->code ? err->code : -ENOEXEC;
+    c->staged = true;
+    c->replace = true;
+    snprintf(u->file, sizeof u->file, "%s", file);
+    return 0;
+}
+
+static int next_role(void *arg, const char *store, int64_t role, odto_error *err)
+{
+    struct plan *p = arg;
+    for (size_t i = 0; i < p->n; i++)
+        if (strcmp(p->changes[i].section->name, store) == 0 && p->changes[i].image)
+            return boot_store_role(p->changes[i].image, store, role, err);
+    return 0;
+}
+
+static void check_change(struct plan *p, struct change *c)
+{
+    const odto_plugin *d = c->image->descriptor;
+    const odto_config *config = NULL;
+    odto_error err = {0};
+    if (manifest_config(p->next, c->section, d->options, d->n_options, &config, &p->errs) == 0 &&
+        d->ops->check_config && d->ops->check_config(config, &err) < 0)
+        manifest_report(p->next, c->section, NULL, &err, &p->errs);
+    if (c->unit && !c->replace) {
+        manifest_change m = manifest_compare(c->unit->section, c->section);
+        c->live = m == MANIFEST_LIVE;
+        c->replace = m == MANIFEST_RELOAD || (c->live && !d->ops->reconfigure) ||
+                     c->unit->state == LIFE_FAILED || c->unit->state == LIFE_STOPPED;
+    }
+}
+
+static void check(struct plan *p)
+{
+    const manifest_section *s;
+    manifest_load(p->core->manifest_path, &p->next, &p->errs);
+    for (size_t i = 0; p->next && (s = manifest_section_at(p->next, i)) && p->n < MAX_UNITS; i++) {
+        if (!boot_kind(s->kind) || !s->enabled)
+            continue;
+        struct change *c = &p->changes[p->n++];
+        odto_error err = {0};
+        c->section = s;
+        c->unit = core_unit(p->core, s->name);
+        if (c->unit && c->unit->kind != boot_kind(s->kind))
+            odto_fail(&err, -EINVAL, "%s was of another kind; remove it first, then add it", s->name);
+        else if (!c->unit)
+            c->fresh = boot_unit_new(p->core, s);
+        if (err.code || find_image(p, c, &err) < 0)
+            manifest_report(p->next, s, err.code == -ENOENT ? "module" : NULL, &err, &p->errs);
+    }
+    if (!p->next)
+        return;
+    manifest_set_store_check(p->next, next_role, p);
+    for (size_t i = 0; i < p->n; i++)
+        if (p->changes[i].image)
+            check_change(p, &p->changes[i]);
+    boot_check_routes(p->next, &p->errs);
+    manifest_finish(p->next, &p->errs);
+}
+
+static void drop(struct plan *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        struct change *c = &p->changes[i];
+        struct unit *u = c->unit ? c->unit : c->fresh;
+        if (c->staged && u->image != c->image)
+            unit_unmap(u, c->image);
+        free(c->fresh);
+        c->fresh = NULL;
+    }
+    manifest_unref(p->next);
+    manifest_errors_free(&p->errs);
+}
+
+static void refuse(struct plan *p, struct verdicts *out)
+{
+    struct verdict v = {.result = RELOAD_REFUSED, .step = "check"};
+    for (size_t i = 0; i < p->errs.n; i++)
+        if (!p->errs.items[i].warning) {
+            log_error(p->core->log, ODTO_ERROR, "manifest", &p->errs.items[i].error);
+            if (!v.error.code)
+                v.error = p->errs.items[i].error;
+        }
+    if (p->only)
+        snprintf(v.unit, sizeof v.unit, "%s", p->only);
+    conclude(p->core, &v, out);
+}
+
+/* ---- apply ---- */
+
+static struct change *change_of(struct plan *p, const struct unit *u)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (p->changes[i].unit == u)
+            return &p->changes[i];
+    return NULL;
+}
+
+static void remove_gone(struct plan *p, struct verdicts *out)
+{
+    struct core *core = p->core;
+    for (size_t i = core->n_units; i-- > 0;) {
+        struct unit *u = core->units[i];
+        if (change_of(p, u))
+            continue;
+        struct verdict v = {.result = RELOAD_DONE, .step = "stop", .generation = u->generation};
+        int64_t begin = odto_now_ns();
+        snprintf(v.unit, sizeof v.unit, "%s", u->name);
+        bool clean = unit_down(u, begin + unit_int(u, "stop_timeout"), true);
+        v.total_ns = odto_now_ns() - begin;
+        boot_unit_free(core, u);
+        if (!clean)
+            odto_fail(&v.error, -ETIMEDOUT, "it did not stop and was left behind");
+        conclude(core, &v, out);
+    }
+}
+
+static bool uses(const struct unit *user, const struct unit *used)
+{
+    for (size_t i = 0; user->current && i < user->current->n_uses; i++)
+        if (user->current->uses[i] == used->current)
+            return true;
+    return false;
+}
+
+/* The unit and all that hold its pointers, in start order. Those keep what they have or, where they change
+ * too, get it now. */
+static size_t group(struct plan *p, struct unit *u, struct swap_item *items)
+{
+    struct core *core = p->core;
+    size_t n = 0;
+    for (size_t i = 0; i < core->n_units; i++) {
+        struct unit *w = core->units[i];
+        bool in = w == u;
+        for (size_t k = 0; !in && k < n; k++)
+            in = uses(w, items[k].unit);
+        struct change *c = change_of(p, w);
+        if (!in || !c)
+            continue;
+        bool now = c->replace || !p->only;
+        items[n++] = (struct swap_item){.unit = w,
+                                        .image = c->replace ? c->image : w->image,
+                                        .manifest = now ? p->next : w->manifest,
+                                        .section = now ? c->section : w->section};
+        c->replace = false;
+        c->live = false;
+    }
+    return n;
+}
+
+static void replace(struct plan *p, struct change *c, struct verdicts *out)
+{
+    struct swap_item items[MAX_UNITS];
+    struct verdict v = {.step = "init"};
+    struct unit *u = c->unit;
+    snprintf(v.unit, sizeof v.unit, "%s", u->name);
+    if (u->state != LIFE_READY) { /* nothing runs: no swap, a start with what is new */
+        u->streak = 0;
+        unit_down(u, odto_now_ns(), false);
+        if (u->image != c->image)
+            unit_unmap(u, u->image);
+        u->image = c->image;
+        manifest_ref(p->next);
+        manifest_unref(u->manifest);
+        u->manifest = p->next;
+        u->section = c->section;
+        int r = unit_init(u, &v.error);
+        if (r == 0)
+            r = unit_start(u, &v.error);
+        if (r < 0)
+            unit_failed(u, &v.error, false);
+        v.result = r < 0 ? RELOAD_LOST : RELOAD_DONE;
+        v.step = r < 0 ? "start" : "commit";
+        v.generation = u->generation;
+        c->replace = false;
+    } else {
+        size_t n = group(p, u, items);
+        swap_run(p->core, items, n, &v);
+    }
+    conclude(p->core, &v, out);
+}
+
+static void reconfigure(struct plan *p, struct change *c, struct verdicts *out)
+{
+    struct unit *u = c->unit;
+    struct verdict v = {.result = RELOAD_DONE, .step = "reconfigure", .generation = u->generation};
+    int64_t begin = odto_now_ns();
+    snprintf(v.unit, sizeof v.unit, "%s", u->name);
+    if (instance_reconfigure(u->current, p->next, c->section->config, unit_int(u, "start_timeout"),
+                             &v.error) < 0) {
+        v.result = RELOAD_REFUSED;
+    } else {
+        manifest_ref(p->next);
+        manifest_unref(u->manifest);
+        u->manifest = p->next;
+        u->section = c->section;
+    }
+    v.total_ns = odto_now_ns() - begin;
+    conclude(p->core, &v, out);
+}
+
+static void add_new(struct plan *p, struct change *c, struct verdicts *out)
+{
+    struct verdict v = {.result = RELOAD_DONE, .step = "commit"};
+    struct unit *u = c->fresh;
+    c->fresh = NULL;
+    c->unit = u;
+    u->image = c->image;
+    u->manifest = manifest_ref(p->next);
+    boot_unit_add(p->core, u);
+    snprintf(v.unit, sizeof v.unit, "%s", u->name);
+    int64_t begin = odto_now_ns();
+    int r = unit_init(u, &v.error);
+    if (r == 0)
+        r = unit_start(u, &v.error);
+    if (r < 0) {
+        v.result = RELOAD_LOST;
+        v.step = "start";
+        unit_failed(u, &v.error, false);
+    }
+    v.generation = u->generation;
+    v.total_ns = odto_now_ns() - begin;
+    conclude(p->core, &v, out);
+}
+
+static void apply(struct plan *p, struct verdicts *out)
+{
+    struct core *core = p->core;
+    odto_error err = {0};
+    if (!p->only) {
+        remove_gone(p, out);
+        manifest *old = core->manifest;
+        pthread_rwlock_wrlock(&core->lock);
+        core->manifest = manifest_ref(p->next);
+        pthread_rwlock_unlock(&core->lock);
+        manifest_unref(old);
+        atomic_fetch_add(&core->manifest_generation, 1);
+        boot_live_settings(core);
+        if (routes_reload(core, &err) < 0)
+            log_error(core->log, ODTO_ERROR, "routes", &err);
+    }
+    for (size_t i = 0; i < core->n_units; i++) {
+        struct change *c = change_of(p, core->units[i]);
+        if (!c || (p->only && strcmp(p->only, core->units[i]->name) != 0))
+            continue;
+        if (c->replace)
+            replace(p, c, out);
+        else if (c->live)
+            reconfigure(p, c, out);
+    }
+    for (size_t i = 0; !p->only && i < p->n; i++)
+        if (p->changes[i].fresh)
+            add_new(p, &p->changes[i], out);
+    if (!p->only)
+        supervisor_order(core);
+    http_prune(core->http);
+}
+
+void reload_manifest(struct core *core, const char *name, struct verdicts *out)
+{
+    struct plan *p = calloc(1, sizeof *p);
+    if (!p)
+        return;
+    p->core = core;
+    p->only = name;
+    size_t before = out ? out->n : 0;
+    int64_t begin = odto_now_ns();
+    check(p);
+    if (p->errs.n_errors || !p->next) {
+        refuse(p, out);
+    } else {
+        apply(p, out);
+        if (out && out->n == before && out->n < MAX_UNITS) {
+            out->items[out->n++] = (struct verdict){
+                .result = RELOAD_UNCHANGED, .step = "check", .total_ns = odto_now_ns() - begin};
+            log_write(core->log, ODTO_INFO, NULL, "reload: nothing changed");
+        }
+    }
+    drop(p);
+    free(p);
+}

@@ -1,0 +1,292 @@
+/* swap.c — see swap.h. Phases: init the new ones beside the old (nothing paused); pause the old from the
+ * sources down; start the new from the stores up; hand over; canary; commit. Until commit the old images stay
+ * mapped and their saved state is kept. */
+#include "host/swap.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FINI_TIMEOUT (5 * ODTO_SEC)
+
+static void discard(struct core *core, struct instance *in, bool was_started)
+{
+    struct unit *u = in->unit;
+    int r = 0;
+    if (was_started)
+        r = instance_stop(in, unit_int(u, "stop_timeout"));
+    if (http_unserve(core->http, &in->handle, odto_now_ns() + unit_int(u, "stop_timeout")) < 0)
+        in->abandoned = true;
+    metrics_drop(core->metrics, in);
+    timer_reap(core->timers, in);
+    if (r == 0 && !in->abandoned)
+        instance_fini(in, FINI_TIMEOUT);
+    if (in->abandoned) {
+        odto_metric_add(u->m_abandoned, 1);
+        u->images_kept++;
+        log_write(core->log, ODTO_ERROR, NULL,
+                  "%s: generation %u did not stop; it is fenced and left behind, its image stays mapped",
+                  u->name, in->generation);
+        return; /* keeps its reference of the image: it is never unmapped */
+    }
+    instance_free(in);
+}
+
+static int init_all(struct core *core, struct swap_item *items, size_t n, struct verdict *v)
+{
+    v->step = "init";
+    for (size_t i = 0; i < n; i++) {
+        struct swap_item *it = &items[i];
+        struct unit *u = it->unit;
+        it->old = u->current;
+        it->next = instance_new(core, u, u->generation + 1, it->image, it->manifest, it->section->config);
+        if (!it->next)
+            return odto_fail(&v->error, -ENOMEM, "no memory");
+        int r = instance_init(it->next, unit_int(u, "start_timeout"), &v->error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* From the sources down: nothing new reaches what is being drained. */
+static void pause_all(struct core *core, struct swap_item *items, size_t n, struct verdict *v)
+{
+    for (size_t i = n; i-- > 0;) {
+        struct swap_item *it = &items[i];
+        struct instance *in = it->old;
+        if (!in)
+            continue;
+        int64_t timeout = unit_int(it->unit, "stop_timeout"), deadline = odto_now_ns() + timeout;
+        v->step = "quiesce";
+        http_gate(core->http, &in->handle, true);
+        int r = instance_quiesce(in, deadline);
+        if (http_drained(core->http, &in->handle, deadline) < 0 || r < 0)
+            log_write(core->log, ODTO_WARN, NULL, "%s: not drained in %.1f s; its leases go back",
+                      it->unit->name, (double)timeout / 1e9);
+        v->step = "save";
+        odto_error err = {0};
+        if (instance_save(in, &it->blob_version, &it->blob, timeout, &err) < 0)
+            log_error(core->log, ODTO_WARN, "state not saved", &err);
+        v->step = "stop";
+        it->abandoned = instance_stop(in, timeout) < 0;
+        it->stopped = true;
+    }
+}
+
+/* Ready, or not worse than the old one was. */
+static int wait_ready(struct core *core, struct unit *u, struct instance *in, odto_error *err)
+{
+    int64_t deadline = odto_now_ns() + unit_int(u, "start_timeout");
+    odto_health h;
+    struct pollfd p = {.fd = core->wake_fd, .events = POLLIN};
+    while (!instance_health(in, &h)) {
+        if (odto_now_ns() > deadline) {
+            odto_fail(err, -ETIMEDOUT, "%s: the new generation did not become ready", u->name);
+            odto_error_detail(err, "%s", h.reason);
+            return -ETIMEDOUT;
+        }
+        if (atomic_load(&in->failed)) {
+            *err = in->failure;
+            return err->code ? err->code : -EIO;
+        }
+        poll(&p, 1, 5);
+    }
+    return 0;
+}
+
+static int start_one(struct core *core, struct unit *u, struct instance *in,
+                     const struct instance *predecessor, const odto_buf *blob, uint32_t version, bool wait,
+                     struct verdict *v)
+{
+    if (predecessor)
+        http_stage(core->http, &in->handle, &predecessor->handle);
+    v->step = "restore";
+    int r = blob->n ? instance_restore(in, version, odto_slice_of(blob->p, blob->n),
+                                       unit_int(u, "start_timeout"), &v->error)
+                    : 0;
+    if (r < 0)
+        return r;
+    v->step = "start";
+    r = instance_start(in, unit_int(u, "start_timeout"), &v->error);
+    if (r == 0 && wait)
+        r = wait_ready(core, u, in, &v->error);
+    return r;
+}
+
+static void set_current(struct unit *u, struct instance *in)
+{
+    pthread_rwlock_wrlock(&u->core->lock);
+    u->current = in;
+    u->generation = in->generation;
+    odto_metric_set(u->m_generation, u->generation);
+    pthread_rwlock_unlock(&u->core->lock);
+}
+
+static int start_all(struct core *core, struct swap_item *items, size_t n, const bool *was_ready,
+                     struct verdict *v)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct swap_item *it = &items[i];
+        set_current(it->unit, it->next); /* what comes after it obtains the new one */
+        it->started = true;
+        int r = start_one(core, it->unit, it->next, it->old, &it->blob, it->blob_version, was_ready[i], v);
+        if (r < 0)
+            return r;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (items[i].old)
+            http_handover(core->http, &items[i].old->handle, &items[i].next->handle);
+        http_gate(core->http, &items[i].next->handle, false);
+    }
+    return 0;
+}
+
+/* Watch the new ones work for a while. A failure they report, or not being ready at the end, is the verdict.
+ */
+static int canary(struct core *core, struct swap_item *items, size_t n, const bool *was_ready,
+                  struct verdict *v)
+{
+    v->step = "canary";
+    int64_t until = odto_now_ns() + odto_config_int(manifest_host(core->manifest), "canary");
+    struct pollfd p[2] = {{.fd = core->wake_fd, .events = POLLIN}, {.fd = core->signals, .events = POLLIN}};
+    for (int64_t left; (left = until - odto_now_ns()) > 0;) {
+        for (size_t i = 0; i < n; i++)
+            if (atomic_load(&items[i].next->failed)) {
+                v->error = items[i].next->failure;
+                return v->error.code ? v->error.code : -EIO;
+            }
+        struct timespec ts = {left / ODTO_SEC, left % ODTO_SEC};
+        ppoll(p, 2, &ts, NULL);
+        if (p[1].revents)
+            break; /* a shutdown is not kept waiting; a further SIGHUP neither */
+        uint64_t count;
+        if (p[0].revents && read(core->wake_fd, &count, sizeof count) > 0)
+            core->rewake = true; /* commands wait for the main loop */
+    }
+    for (size_t i = 0; i < n; i++) {
+        odto_health h;
+        struct instance *in = items[i].next;
+        uint64_t bad = atomic_load(&in->settled_bad), good = atomic_load(&in->settled_good);
+        if (bad >= 10 && bad > good) {
+            odto_fail(&v->error, -EIO,
+                      "%s: the new generation rejected or returned %llu of its first %llu events", in->name,
+                      (unsigned long long)bad, (unsigned long long)(bad + good));
+            return -EIO;
+        }
+        if (was_ready[i] && !instance_health(in, &h)) {
+            odto_fail(&v->error, -EIO, "%s: the new generation is not ready after its trial", in->name);
+            odto_error_detail(&v->error, "%s", h.reason);
+            return -EIO;
+        }
+    }
+    return 0;
+}
+
+/* The old generation again: a fresh instance of the old image, from the state that was saved. */
+static bool put_back(struct core *core, struct swap_item *it, struct verdict *v)
+{
+    struct unit *u = it->unit;
+    struct verdict scratch = {0};
+    struct instance *old = it->old;
+    if (it->started || it->next) {
+        discard(core, it->next, it->started);
+        it->next = NULL;
+    }
+    if (!it->stopped || !old)
+        return true;
+    odto_error err = {0};
+    struct instance *again = instance_new(core, u, u->generation + 1, old->image, old->manifest, old->config);
+    int r = again ? instance_init(again, unit_int(u, "start_timeout"), &err) : -ENOMEM;
+    if (r == 0) {
+        set_current(u, again);
+        r = start_one(core, u, again, old, &it->blob, it->blob_version, false, &scratch);
+        if (r < 0)
+            err = scratch.error;
+    }
+    if (r == 0) {
+        http_handover(core->http, &old->handle, &again->handle);
+        http_gate(core->http, &again->handle, false);
+    }
+    discard(core, old, false);
+    if (r == 0)
+        return true;
+    log_error(core->log, ODTO_ERROR, "the old generation could not be put back", &err);
+    unit_failed(u, &v->error, false);
+    return false;
+}
+
+static enum reload_result roll_back(struct core *core, struct swap_item *items, size_t n, bool paused,
+                                    struct verdict *v)
+{
+    bool ok = true;
+    if (!paused) {
+        for (size_t i = 0; i < n; i++)
+            if (items[i].next)
+                discard(core, items[i].next, false);
+        return RELOAD_REFUSED;
+    }
+    for (size_t i = n; i-- > 1;) /* users of what is put back must not hold the new one meanwhile */
+        if (items[i].next) {
+            discard(core, items[i].next, items[i].started);
+            items[i].next = NULL;
+            items[i].started = false;
+        }
+    for (size_t i = 0; i < n; i++)
+        ok &= put_back(core, &items[i], v);
+    return ok ? RELOAD_ROLLED_BACK : RELOAD_LOST;
+}
+
+static void commit(struct core *core, struct swap_item *items, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct swap_item *it = &items[i];
+        struct unit *u = it->unit;
+        struct image *image = u->image;
+        if (it->old)
+            discard(core, it->old, false);
+        u->image = it->image;
+        if (image != it->image)
+            unit_unmap(u, image);
+        manifest_ref(it->manifest);
+        manifest_unref(u->manifest);
+        u->manifest = it->manifest;
+        u->section = it->section;
+    }
+}
+
+enum reload_result swap_run(struct core *core, struct swap_item *items, size_t n, struct verdict *v)
+{
+    bool was_ready[MAX_UNITS], paused = false;
+    odto_health h;
+    for (size_t i = 0; i < n; i++)
+        was_ready[i] = items[i].unit->current && instance_health(items[i].unit->current, &h);
+    int64_t begin = odto_now_ns(), pause = 0;
+    int r = init_all(core, items, n, v);
+    if (r == 0) {
+        paused = true;
+        pause = odto_now_ns();
+        pause_all(core, items, n, v);
+        r = start_all(core, items, n, was_ready, v);
+        v->pause_ns = odto_now_ns() - pause;
+    }
+    if (r == 0)
+        r = canary(core, items, n, was_ready, v);
+    if (r == 0) {
+        commit(core, items, n);
+        v->step = "commit";
+        v->result = RELOAD_DONE;
+    } else {
+        v->result = roll_back(core, items, n, paused, v);
+        if (paused)
+            v->pause_ns = odto_now_ns() - pause;
+    }
+    for (size_t i = 0; i < n; i++)
+        odto_buf_free(&items[i].blob);
+    v->generation = items[0].unit->generation;
+    v->total_ns = odto_now_ns() - begin;
+    return v->result;
+}
