@@ -596,12 +596,13 @@ static int add_type(compiler *c, node *n, struct json_object *v, const trail *at
     return wrong(c, at, "must be null, boolean, integer, number, string, array or object");
 }
 
+/* Whether ajv would look at the instance's type for a keyword of the group; "format" is one for numbers too there. */
 static bool group_used(struct json_object *schema, group g)
 {
     for (size_t i = 0; i < N_KEYWORDS; i++)
         if (keywords[i].group == g && json_object_object_get_ex(schema, keywords[i].name, NULL))
             return true;
-    return false;
+    return g == GROUP_NUMBER && json_object_object_get_ex(schema, "format", NULL);
 }
 
 static int compile_type(compiler *c, node *n, struct json_object *schema, const place *p)

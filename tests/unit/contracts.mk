@@ -1,10 +1,27 @@
 # unit tests of contracts/: libodto
-contracts_check_programs = tests/unit/schema_suite
 contracts_test_flags = $(AM_CPPFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
-check_PROGRAMS += $(contracts_check_programs)
-TESTS += $(contracts_check_programs)
-EXTRA_DIST += tests/data/json-schema-test-suite
-
+contracts_test_libs = libodto.la $(CHECK_LIBS)
+check_PROGRAMS += tests/unit/schema_suite
+TESTS += tests/unit/schema_suite
+EXTRA_DIST += tests/data/json-schema-test-suite tests/data/ajv
 tests_unit_schema_suite_SOURCES = tests/unit/schema_suite.c
 tests_unit_schema_suite_CPPFLAGS = $(contracts_test_flags)
 tests_unit_schema_suite_LDADD = libodto.la
+
+contracts_tests = tests/unit/test_base tests/unit/test_json tests/unit/test_schema tests/unit/test_envelope
+if HAVE_CHECK
+check_PROGRAMS += $(contracts_tests)
+TESTS += $(contracts_tests)
+endif
+tests_unit_test_base_SOURCES = tests/unit/test_base.c
+tests_unit_test_base_CPPFLAGS = $(contracts_test_flags)
+tests_unit_test_base_LDADD = $(contracts_test_libs)
+tests_unit_test_json_SOURCES = tests/unit/test_json.c
+tests_unit_test_json_CPPFLAGS = $(contracts_test_flags)
+tests_unit_test_json_LDADD = $(contracts_test_libs)
+tests_unit_test_schema_SOURCES = tests/unit/test_schema.c
+tests_unit_test_schema_CPPFLAGS = $(contracts_test_flags)
+tests_unit_test_schema_LDADD = $(contracts_test_libs)
+tests_unit_test_envelope_SOURCES = tests/unit/test_envelope.c
+tests_unit_test_envelope_CPPFLAGS = $(contracts_test_flags)
+tests_unit_test_envelope_LDADD = $(contracts_test_libs)
