@@ -270,7 +270,8 @@ static int do_save(struct call *c)
 
 static int do_stop(struct call *c)
 {
-    c->in->d->ops->stop(c->in->self);
+    if (c->in->d->ops->stop)
+        c->in->d->ops->stop(c->in->self);
     return 0;
 }
 

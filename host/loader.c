@@ -351,9 +351,9 @@ static int check_descriptor(const struct image *image, odto_error *err)
     if (d->size != sizeof *d || memcmp(&d->head, &image->head, sizeof d->head) != 0)
         return odto_fail(err, -ENOEXEC, "%s: its descriptor contradicts its note", image->source);
     const char *missing = NULL;
-    if (!d->ops || d->ops->size != sizeof *d->ops || !d->ops->init || !d->ops->start || !d->ops->stop ||
+    if (!d->ops || d->ops->size != sizeof *d->ops || !d->ops->init || !d->ops->start ||
         !d->ops->fini)
-        missing = "ops with init, start, stop and fini";
+        missing = "ops with init, start and fini";
     else if (d->head.kind == ODTO_KIND_STORE && !d->store)
         missing = "the store interface";
     else if (d->head.kind == ODTO_KIND_HANDLER && (!d->handler || !d->handler->start))
