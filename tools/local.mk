@@ -4,3 +4,4 @@ EXTRA_DIST += tools/common.sh tools/test tools/checks
 tree_checks = tools/checks/dependencies tools/checks/host-names-no-plugin tools/checks/exports tools/checks/sizes \
   tools/checks/format
 TESTS += $(tree_checks)
+include tools/odto-gate/local.mk
