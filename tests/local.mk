@@ -9,3 +9,4 @@ include tests/unit/dashboard.mk
 include tests/bench/load.mk
 include %D%/unit/route.mk
 include tests/unit/core.mk
+include tests/integration/services.mk

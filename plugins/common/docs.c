@@ -13,9 +13,12 @@ extern const char docs_html[], docs_css[], docs_js[]; /* docs_data.c, made by em
 
 static odto_slice odto_openapi_builtin(const char *name)
 {
-    return odto_slice_str(strcmp(name, "gateway") == 0
-                              ? "{\"openapi\":\"3.0.3\",\"info\":{\"title\":\"Gateway API\",\"version\":\"1.0.0\"},\"servers\":[{\"url\":\"http://localhost:3000\"}],\"paths\":{}}"
-                              : "{\"openapi\":\"3.0.3\",\"info\":{\"title\":\"Read Model API\",\"version\":\"1.0.0\"},\"servers\":[{\"url\":\"http://localhost:8080\"}],\"paths\":{}}");
+    return odto_slice_str(
+        strcmp(name, "gateway") == 0
+            ? "{\"openapi\":\"3.0.3\",\"info\":{\"title\":\"Gateway "
+              "API\",\"version\":\"1.0.0\"},\"servers\":[{\"url\":\"http://localhost:3000\"}],\"paths\":{}}"
+            : "{\"openapi\":\"3.0.3\",\"info\":{\"title\":\"Read Model "
+              "API\",\"version\":\"1.0.0\"},\"servers\":[{\"url\":\"http://localhost:8080\"}],\"paths\":{}}");
 }
 
 static void nothing_to_free(void *arg)
