@@ -407,7 +407,7 @@ class Host:
 
     def odto(self, *args, **more):
         """Run the `odto` command against this host; subprocess.CompletedProcess with text."""
-        env = {**self.environment(), "ODTO_CONTROL": str(self.control)}
+        env = {**self.environment(), "ODTO_SOCKET": str(self.control)}
         for key, section in (("GATEWAY_URL", "plugin gateway"), ("READ_MODEL_URL", "plugin read-model")):
             if section in self.manifest.sections:
                 env[key] = self.client(section).url
