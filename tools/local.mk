@@ -5,3 +5,4 @@ tree_checks = tools/checks/dependencies tools/checks/host-names-no-plugin tools/
   tools/checks/format
 TESTS += $(tree_checks)
 include tools/odto-gate/local.mk
+include tools/odto/local.mk

@@ -18,3 +18,7 @@ tests_unit_test_metrics_LDADD = $(ops_test_libs)
 tests_unit_test_control_SOURCES = tests/unit/test_control.c
 tests_unit_test_control_CPPFLAGS = $(ops_test_flags) $(JSONC_CFLAGS)
 tests_unit_test_control_LDADD = $(ops_test_libs) $(JSONC_LIBS) $(NNG_LIBS)
+
+# the command line against scripted peers
+dist_check_SCRIPTS += tests/integration/cli.py
+TESTS += tests/integration/cli.py
