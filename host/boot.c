@@ -80,6 +80,10 @@ static void unit_metrics(struct unit *u)
                               0};
     metrics_cell(core->metrics, u, &restarts, &u->m_restarts, NULL);
     metrics_cell(core->metrics, u, &generation, &u->m_generation, NULL);
+    metrics_spec kept = {
+        ODTO_GAUGE, "odto_plugin_images_kept", "Copies that could not be unmapped.", "plugin", values, NULL,
+        0};
+    metrics_cell(core->metrics, u, &kept, &u->m_kept, NULL);
     metrics_cell(core->metrics, u, &abandoned, &u->m_abandoned, NULL);
     odto_metric_set(u->m_state[u->state], 1);
 }
@@ -167,28 +171,6 @@ static void check_unit(struct core *core, struct unit *u, manifest_errors *errs)
         manifest_report(core->manifest, u->section, NULL, &err, errs);
 }
 
-void boot_check_routes(manifest *m, manifest_errors *errs)
-{
-    const manifest_section *s;
-    for (size_t i = 0; (s = manifest_section_at(m, i)); i++) {
-        if (s->kind != MANIFEST_ROUTE)
-            continue;
-        odto_error err = {0};
-        const char *transport = odto_config_str(s->host, "transport");
-        const char *dead = odto_config_str(s->host, "dead_letter");
-        if (strcmp(transport, "memory") != 0 && strcmp(transport, "spool") != 0 &&
-            !manifest_find(m, MANIFEST_BRIDGE, transport)) {
-            odto_fail(&err, -EINVAL, "no transport '%s'", transport);
-            odto_error_hint(&err, "memory, spool, or the name of a [bridge] section");
-            manifest_report(m, s, "transport", &err, errs);
-        }
-        if (dead && dead[0] && strcmp(dead, s->name) == 0) {
-            odto_fail(&err, -EINVAL, "a route can't be its own dead letter");
-            manifest_report(m, s, "dead_letter", &err, errs);
-        }
-    }
-}
-
 static void load_units(struct core *core, manifest_errors *errs)
 {
     const manifest_section *s;
@@ -203,7 +185,6 @@ static void load_units(struct core *core, manifest_errors *errs)
     for (size_t i = 0; i < core->n_units; i++)
         if (core->units[i]->image)
             check_unit(core, core->units[i], errs);
-    boot_check_routes(core->manifest, errs);
 }
 
 static int make_dir(const char *path, odto_error *err)

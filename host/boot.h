@@ -10,7 +10,6 @@ struct unit *boot_unit_new(struct core *core, const manifest_section *s);
 void boot_unit_add(struct core *core, struct unit *u);
 void boot_unit_free(struct core *core, struct unit *u); /* it must be down */
 int boot_store_role(const struct image *image, const char *store, int64_t role, odto_error *err);
-void boot_check_routes(manifest *m, manifest_errors *errs);
 void boot_live_settings(struct core *core); /* what [log] says now */
 int web_open(struct core *core, odto_error *err);
 #endif

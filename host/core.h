@@ -42,7 +42,7 @@ struct unit {
     int64_t ready_since;
     uint64_t restarts;
     odto_error last_error;
-    odto_metric *m_state[LIFE_STATES], *m_restarts, *m_generation, *m_abandoned;
+    odto_metric *m_state[LIFE_STATES], *m_restarts, *m_generation, *m_abandoned, *m_kept;
 };
 
 /* An option the host reads in the unit's section. */

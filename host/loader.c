@@ -2,6 +2,7 @@
  * file under the same name gives the old code again, and `cp` over a mapped object mixes old and new pages
  * (both measured). */
 #include "host/loader.h"
+#include "host/foreign.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -351,8 +352,7 @@ static int check_descriptor(const struct image *image, odto_error *err)
     if (d->size != sizeof *d || memcmp(&d->head, &image->head, sizeof d->head) != 0)
         return odto_fail(err, -ENOEXEC, "%s: its descriptor contradicts its note", image->source);
     const char *missing = NULL;
-    if (!d->ops || d->ops->size != sizeof *d->ops || !d->ops->init || !d->ops->start ||
-        !d->ops->fini)
+    if (!d->ops || d->ops->size != sizeof *d->ops || !d->ops->init || !d->ops->start || !d->ops->fini)
         missing = "ops with init, start and fini";
     else if (d->head.kind == ODTO_KIND_STORE && !d->store)
         missing = "the store interface";
@@ -388,7 +388,26 @@ int loader_open(struct image *image, odto_error *err)
         return r;
     }
     pin_libraries(image->handle);
+    image->foreign = foreign_register(image->descriptor);
     return 0;
+}
+
+/* Something in it may still be called: unmapping would be a wild jump later. */
+static bool in_use(const struct image *image)
+{
+    return !image->foreign || foreign_threads(image->foreign) || foreign_keys(image->foreign);
+}
+
+static bool unmap(struct image *image)
+{
+    if (in_use(image))
+        return false;
+    foreign_release(image->foreign);
+    dlclose(image->handle);
+    void *still = dlopen(image->path, RTLD_NOW | RTLD_NOLOAD);
+    if (still)
+        dlclose(still);
+    return !still;
 }
 
 int loader_close(struct image *image, bool keep)
@@ -397,19 +416,10 @@ int loader_close(struct image *image, bool keep)
 #if ODTO_SANITIZER_ID
     keep = true;
 #endif
-    if (image->handle && !keep) {
-        if (image->descriptor && (image->descriptor->flags & ODTO_PLUGIN_KEEP))
-            keep = true;
-        else
-            dlclose(image->handle);
-    }
-    if (image->handle && !keep) {
-        void *still = dlopen(image->path, RTLD_NOW | RTLD_NOLOAD);
-        if (still) {
-            dlclose(still);
-            r = -EBUSY;
-        }
-    }
+    if (image->handle && image->descriptor && (image->descriptor->flags & ODTO_PLUGIN_KEEP))
+        keep = true;
+    if (image->handle && !keep && !unmap(image))
+        r = -EBUSY;
     if (image->path[0])
         unlink(image->path);
     image->handle = NULL;

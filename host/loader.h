@@ -17,7 +17,8 @@ struct image {
     odto_head head;                 /* from the note */
     const odto_plugin *descriptor;  /* NULL until opened */
     void *handle;
-    unsigned refs; /* instances (old and rolled back generations) that use it */
+    struct foreign_image *foreign; /* threads and keys it made by itself */
+    unsigned refs;                 /* instances (old and rolled back generations) that use it */
 };
 
 /* The file of `module` along search ("DIR:DIR"); a module with a slash is a path. Fills out (PATH_MAX-ish

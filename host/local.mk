@@ -10,6 +10,7 @@ odto_host_SOURCES = \
   host/boot.c host/boot.h \
   host/core.c host/core.h \
   host/crash.c host/crash.h \
+  host/foreign.c host/foreign.h \
   host/init.c host/init.h \
   host/instance.c host/instance.h \
   host/lifecycle.c host/lifecycle.h \
@@ -28,9 +29,11 @@ odto_host_SOURCES = \
   host/web.c
 odto_host_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/host $(ELF_CFLAGS) $(JSONC_CFLAGS) $(NETTLE_CFLAGS) \
   -DODTO_SYSCONFDIR=\"$(sysconfdir)\"
+# pthread_create and pthread_key_create of a plugin go through foreign.c
+odto_host_LDFLAGS = $(AM_LDFLAGS) -Wl,--export-dynamic-symbol=pthread_create -Wl,--export-dynamic-symbol=pthread_key_create
 odto_host_LDADD = libhostops.la libroute.la libhosthttp.la libodto.la $(MHD_LIBS) $(JSONC_LIBS) $(ELF_LIBS) $(NETTLE_LIBS) -ldl -lpthread
 
 pkglibexec_PROGRAMS += odto-probe
-odto_probe_SOURCES = host/probe_main.c host/loader.c host/loader.h
+odto_probe_SOURCES = host/probe_main.c host/foreign.c host/foreign.h host/loader.c host/loader.h
 odto_probe_CPPFLAGS = $(odto_host_CPPFLAGS)
 odto_probe_LDADD = libhostops.la libodto.la $(ELF_LIBS) $(NETTLE_LIBS) -ldl

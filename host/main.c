@@ -139,9 +139,6 @@ static int run_host(struct core *core)
 {
     odto_error err = {0};
     char text[1400];
-    core->signals = open_signals();
-    if (core->signals < 0)
-        return EX_OSERR;
     int r = core_boot(core, &err);
     if (r < 0) {
         fprintf(stderr, "odto-host: %s\n", odto_error_text(&err, text, sizeof text));
@@ -162,7 +159,8 @@ int main(int argc, char **argv)
     if (parse_args(argc, argv, &core, &mode) < 0)
         return EX_USAGE;
     if (mode == MODE_RUN && getpid() == 1)
-        init_become(); /* PID 1: reap orphans, run the host as a child */
+        init_become();                                     /* PID 1: reap orphans, run the host as a child */
+    core.signals = mode == MODE_RUN ? open_signals() : -1; /* before any thread: all inherit the mask */
     odto_error err = {0};
     int r = core_new(&core);
     core.checking = mode != MODE_RUN;

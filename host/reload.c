@@ -135,7 +135,6 @@ static void check(struct plan *p)
     for (size_t i = 0; i < p->n; i++)
         if (p->changes[i].image)
             check_change(p, &p->changes[i]);
-    boot_check_routes(p->next, &p->errs);
     manifest_finish(p->next, &p->errs);
 }
 

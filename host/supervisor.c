@@ -72,9 +72,12 @@ void unit_unmap(struct unit *u, struct image *image)
 {
     if (!image || image->refs)
         return;
-    if (loader_close(image, false) < 0)
+    if (loader_close(image, false) < 0) {
+        u->images_kept++;
+        odto_metric_add(u->m_kept, 1);
         log_write(u->core->log, ODTO_WARN, NULL,
-                  "%s: its image stays mapped: something in it can't be unloaded", u->name);
+                  "%s: its image stays mapped: a thread, a thread key or the linker still holds it", u->name);
+    }
     free(image);
 }
 
@@ -127,7 +130,7 @@ static bool instance_down(struct unit *u, int64_t deadline_ns, bool graceful)
     metrics_drop(core->metrics, in);
     size_t timers = timer_reap(core->timers, in);
     if (timers)
-        log_write(core->log, ODTO_WARN, NULL, "%s: left %zu timers; removed", u->name, timers);
+        log_write(core->log, ODTO_WARN, NULL, "%s: left %zu timer(s); removed", u->name, timers);
     if (r == 0 && !in->abandoned)
         r = instance_fini(in, FINI_TIMEOUT);
     set_current(u, NULL);
@@ -137,6 +140,7 @@ static bool instance_down(struct unit *u, int64_t deadline_ns, bool graceful)
                   "%s: generation %u did not stop; it is fenced and left behind, its image stays mapped",
                   u->name, in->generation);
         u->images_kept++;
+        odto_metric_add(u->m_kept, 1);
         u->image = NULL;
         return false;
     }

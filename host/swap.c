@@ -21,12 +21,16 @@ static void discard(struct core *core, struct instance *in, bool was_started)
     if (http_unserve(core->http, &in->handle, odto_now_ns() + unit_int(u, "stop_timeout")) < 0)
         in->abandoned = true;
     metrics_drop(core->metrics, in);
-    timer_reap(core->timers, in);
+    size_t timers = timer_reap(core->timers, in);
+    if (timers)
+        log_write(core->log, ODTO_WARN, NULL, "%s: generation %u left %zu timer(s); removed", u->name,
+                  in->generation, timers);
     if (r == 0 && !in->abandoned)
         instance_fini(in, FINI_TIMEOUT);
     if (in->abandoned) {
         odto_metric_add(u->m_abandoned, 1);
         u->images_kept++;
+        odto_metric_add(u->m_kept, 1);
         log_write(core->log, ODTO_ERROR, NULL,
                   "%s: generation %u did not stop; it is fenced and left behind, its image stays mapped",
                   u->name, in->generation);
@@ -72,7 +76,7 @@ static void pause_all(struct core *core, struct swap_item *items, size_t n, stru
         if (instance_save(in, &it->blob_version, &it->blob, timeout, &err) < 0)
             log_error(core->log, ODTO_WARN, "state not saved", &err);
         v->step = "stop";
-        it->abandoned = instance_stop(in, timeout) < 0;
+        instance_stop(in, timeout);
         it->stopped = true;
     }
 }
@@ -138,6 +142,7 @@ static int start_all(struct core *core, struct swap_item *items, size_t n, const
             return r;
     }
     for (size_t i = 0; i < n; i++) {
+        items[i].handed_over = true;
         if (items[i].old)
             http_handover(core->http, &items[i].old->handle, &items[i].next->handle);
         http_gate(core->http, &items[i].next->handle, false);
@@ -186,36 +191,62 @@ static int canary(struct core *core, struct swap_item *items, size_t n, const bo
     return 0;
 }
 
-/* The old generation again: a fresh instance of the old image, from the state that was saved. */
-static bool put_back(struct core *core, struct swap_item *it, struct verdict *v)
+/* Take the new generation out of service; its requests wait. */
+static void silence(struct core *core, struct swap_item *it)
+{
+    struct instance *in = it->next;
+    int64_t timeout = unit_int(it->unit, "stop_timeout"), deadline = odto_now_ns() + timeout;
+    http_gate(core->http, &in->handle, true);
+    instance_quiesce(in, deadline);
+    http_drained(core->http, &in->handle, deadline);
+    instance_stop(in, timeout);
+}
+
+/* The old generation again: a fresh instance of the old image, from the state that was saved. owner has its
+ * HTTP routes. */
+static int revive(struct core *core, struct swap_item *it, struct instance *owner, odto_error *err)
 {
     struct unit *u = it->unit;
-    struct verdict scratch = {0};
     struct instance *old = it->old;
-    if (it->started || it->next) {
+    struct verdict scratch = {0};
+    struct instance *again = instance_new(core, u, u->generation + 1, old->image, old->manifest, old->config);
+    int r = again ? instance_init(again, unit_int(u, "start_timeout"), err) : -ENOMEM;
+    if (r < 0) {
+        if (again)
+            discard(core, again, false);
+        return r;
+    }
+    set_current(u, again);
+    r = start_one(core, u, again, owner, &it->blob, it->blob_version, false, &scratch);
+    if (r < 0) {
+        *err = scratch.error;
+        return r;
+    }
+    http_handover(core->http, &owner->handle, &again->handle);
+    http_gate(core->http, &again->handle, false);
+    return 0;
+}
+
+static bool put_back(struct core *core, struct swap_item *it, struct verdict *v)
+{
+    odto_error err = {0};
+    struct instance *owner = it->handed_over ? it->next : it->old;
+    if (it->next && it->handed_over) {
+        silence(core, it);
+    } else if (it->next) {
         discard(core, it->next, it->started);
         it->next = NULL;
     }
-    if (!it->stopped || !old)
-        return true;
-    odto_error err = {0};
-    struct instance *again = instance_new(core, u, u->generation + 1, old->image, old->manifest, old->config);
-    int r = again ? instance_init(again, unit_int(u, "start_timeout"), &err) : -ENOMEM;
-    if (r == 0) {
-        set_current(u, again);
-        r = start_one(core, u, again, old, &it->blob, it->blob_version, false, &scratch);
-        if (r < 0)
-            err = scratch.error;
-    }
-    if (r == 0) {
-        http_handover(core->http, &old->handle, &again->handle);
-        http_gate(core->http, &again->handle, false);
-    }
-    discard(core, old, false);
+    int r = it->stopped && it->old ? revive(core, it, owner, &err) : 0;
+    if (it->next)
+        discard(core, it->next, false);
+    it->next = NULL;
+    if (it->stopped && it->old)
+        discard(core, it->old, false);
     if (r == 0)
         return true;
     log_error(core->log, ODTO_ERROR, "the old generation could not be put back", &err);
-    unit_failed(u, &v->error, false);
+    unit_failed(it->unit, &v->error, false);
     return false;
 }
 
@@ -230,10 +261,11 @@ static enum reload_result roll_back(struct core *core, struct swap_item *items, 
         return RELOAD_REFUSED;
     }
     for (size_t i = n; i-- > 1;) /* users of what is put back must not hold the new one meanwhile */
-        if (items[i].next) {
+        if (items[i].next && items[i].handed_over) {
+            silence(core, &items[i]);
+        } else if (items[i].next) {
             discard(core, items[i].next, items[i].started);
             items[i].next = NULL;
-            items[i].started = false;
         }
     for (size_t i = 0; i < n; i++)
         ok &= put_back(core, &items[i], v);

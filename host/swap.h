@@ -15,7 +15,8 @@ struct swap_item {
     struct instance *old, *next;
     odto_buf blob;
     uint32_t blob_version;
-    bool stopped, abandoned, started;
+    bool stopped, started;
+    bool handed_over; /* the HTTP routes are the new one's */
 };
 
 /* Runs the exchange of items[0..n); v gets step, error, durations and the result. On RELOAD_DONE the units

@@ -10,3 +10,4 @@ include tests/bench/load.mk
 include %D%/unit/route.mk
 include tests/unit/core.mk
 include tests/integration/services.mk
+include tests/integration/core.mk

@@ -1,0 +1,325 @@
+#!/usr/bin/env python3
+"""Reload: what changed and nothing else, bad copies are turned away while the old one serves, state is carried over."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+import fixture  # noqa: E402
+import odto  # noqa: E402
+
+suite = odto.Suite()
+
+
+def manifest(folder):
+    return odto.Manifest({
+        "host": {"shutdown_timeout": "5s", "canary": "200ms", "probe_timeout": "1s"},
+        "log": {"level": "info"},
+        "route fixture.in": {"transport": "memory"},
+        "plugin fixture": {"module": str(folder / "fixture.so"), "listen": f"127.0.0.1:{odto.free_port()}",
+                           "start_timeout": "1s", "stop_timeout": "500ms"},
+    })
+
+
+class Running:
+    """A host with the fixture; self.ask() is what it serves, self.reload() the verdict."""
+
+    def __init__(self):
+        self.host = odto.Host(manifest=odto.Manifest({}), wait=False)
+        self.so = self.host.dir / "fixture.so"
+        self.host.manifest = manifest(self.host.dir)
+
+    def __enter__(self):
+        fixture.build(self.so, build_name="old")
+        self.host.start()
+        odto.wait_until(lambda: self.ask()["build"] == "old", 10, "the fixture serves")
+        return self
+
+    def __exit__(self, kind, value, tb):
+        if kind is not None:
+            odto.diag(self.host.log[-3000:])
+        self.host.__exit__(kind, value, tb)
+
+    @property
+    def client(self):
+        return self.host.client("plugin fixture")
+
+    def ask(self):
+        return self.client.get("/fixture").json
+
+    def reload(self, *args):
+        done = self.host.odto("--json", "reload", *args)
+        text = done.stdout or done.stderr
+        return done.returncode, text
+
+    def metric(self, name):
+        return self.client.metrics().get(name, 0)
+
+
+class Load(threading.Thread):
+    """Asks without a pause; every answer must be 200."""
+
+    def __init__(self, client, path="/fixture"):
+        super().__init__(daemon=True)
+        self.client, self.path, self.stop, self.n, self.bad = client, path, threading.Event(), 0, []
+        self.start()
+
+    def run(self):
+        connection = self.client.keep()
+        while not self.stop.is_set():
+            try:
+                r = self.client.request("GET", self.path, connection=connection)
+                if r.status != 200:
+                    self.bad.append(r)
+            except Exception as e:  # noqa: BLE001 - any failure counts
+                self.bad.append(e)
+                connection = self.client.keep()
+            self.n += 1
+
+    def end(self):
+        self.stop.set()
+        self.join(30)
+        odto.check(self.n > 0, "there was load")
+        odto.equal(self.bad[:3], [], "failed requests")
+
+
+@suite.test("a new copy takes over; every request under load is answered")
+def _():
+    with Running() as r:
+        load = [Load(r.client) for _ in range(4)]
+        fixture.build(r.so, build_name="new")
+        code, text = r.reload()
+        odto.equal(code, 0, text)
+        odto.equal(r.ask()["build"], "new")
+        for x in load:
+            x.end()
+        odto.contains(text, "reloaded")
+
+
+@suite.test("nothing changed: nothing is reloaded")
+def _():
+    with Running() as r:
+        code, text = r.reload()
+        odto.equal(code, 0, text)
+        odto.contains(text, "unchanged")
+        odto.equal(r.metric('odto_plugin_generation{plugin="fixture"}'), 1)
+
+
+@suite.test("by name: reloaded though nothing changed")
+def _():
+    with Running() as r:
+        for i in range(2, 6):
+            code, text = r.reload("fixture")
+            odto.equal(code, 0, text)
+            odto.equal(r.metric('odto_plugin_generation{plugin="fixture"}'), i)
+
+
+def bad(name, faults, *words):
+    @suite.test("turned away, the old one serves: " + name)
+    def _():
+        with Running() as r:
+            load = Load(r.client)
+            fixture.build(r.so, *faults, build_name="bad")
+            code, text = r.reload()
+            odto.check(code != 0, f"exit status is not 0: {text}")
+            for w in words:
+                odto.contains(text, w, "verdict")
+            odto.equal(r.ask()["build"], "old")
+            load.end()
+            fixture.build(r.so, build_name="mended")
+            code, text = r.reload()
+            odto.equal(code, 0, text)
+            odto.equal(r.ask()["build"], "mended")
+
+
+bad("wrong ABI", ["WRONG_ABI"], "ABI major")
+bad("crash in its constructor", ["CONSTRUCTOR_CRASH"], "crashed in its trial")
+bad("crash in init", ["INIT_CRASH"], "crashed in its trial")
+bad("hang in init", ["INIT_HANG"], "did not end within")
+bad("an option the manifest lacks", ["NEEDS_OPTION"], "brand_new")
+bad("start fails", ["START_FAIL"], "rolled-back", "refuses to start")
+bad("never ready", ["NEVER_READY"], "rolled-back", "did not become ready")
+bad("sick in the canary window", ["CANARY"], "rolled-back", "canary")
+bad("sick in the canary window, and it hangs in stop", ["CANARY", "STOP_HANG"], "rolled-back", "canary")
+
+
+@suite.test("an old one that hangs in stop is left behind, the new one serves")
+def _():
+    with Running() as r:
+        fixture.build(r.so, "STOP_HANG", build_name="hangs")
+        odto.equal(r.reload()[0], 0)
+        fixture.build(r.so, build_name="new")
+        code, text = r.reload()
+        odto.equal(code, 0, text)
+        odto.equal(r.ask()["build"], "new")
+        odto.equal(r.metric('odto_plugin_abandoned_total{plugin="fixture"}'), 1)
+
+
+@suite.test("state is carried over")
+def _():
+    with Running() as r:
+        code, text = r.reload("fixture")
+        odto.equal(code, 0, text)
+        odto.equal(r.ask()["restored"], 0)
+        odto.contains(r.host.log, "generation 2")
+
+
+@suite.test("the installed file is overwritten, moved over, cut or deleted: no effect until a reload, which says what is wrong")
+def _():
+    with Running() as r:
+        new = fixture.build(r.host.dir / "other.so", build_name="other")
+        shutil.copyfile(new, r.so)  # cp: writes into the installed file
+        odto.equal(r.ask()["build"], "old")
+        os.rename(new, r.so)
+        odto.equal(r.ask()["build"], "old")
+        os.truncate(r.so, 1000)
+        odto.equal(r.ask()["build"], "old")
+        code, text = r.reload()
+        odto.check(code != 0, text)
+        odto.contains(text, "fixture.so is not a")
+        odto.equal(r.ask()["build"], "old")
+        os.unlink(r.so)
+        code, text = r.reload()
+        odto.check(code != 0, text)
+        odto.contains(text, "no plugin file")
+        odto.equal(r.ask()["build"], "old")
+
+
+@suite.test("a manifest made invalid changes nothing, made valid again it is taken over")
+def _():
+    with Running() as r:
+        good = r.host.file.read_text()
+        r.host.file.write_text(good + "\n[plugin fixture2]\nbogus = 1\n")
+        code, text = r.reload()
+        odto.check(code != 0, text)
+        odto.contains(text, "odto.ini:")
+        odto.equal(r.ask()["build"], "old")
+        r.host.file.write_text(good.replace("stop_timeout = 500ms", "stop_timeout = 600ms"))
+        code, text = r.reload()
+        odto.equal(code, 0, text)
+        odto.equal(r.metric('odto_plugin_generation{plugin="fixture"}'), 2)
+
+
+@suite.test("an option that may change while running needs no new generation")
+def _():
+    with Running() as r:
+        r.host.manifest["plugin fixture"]["slow"] = "1ms"
+        r.host.write()
+        code, text = r.reload()
+        odto.equal(code, 0, text)
+        odto.contains(text, "reconfigured")
+        odto.equal(r.metric('odto_plugin_generation{plugin="fixture"}'), 1)
+
+
+@suite.test("a plugin is added and removed")
+def _():
+    with Running() as r:
+        r.host.manifest["plugin second"] = {"module": str(r.so), "listen": f"127.0.0.1:{odto.free_port()}"}
+        r.host.write()
+        code, text = r.reload()
+        odto.equal(code, 0, text)
+        second = r.host.client("plugin second")
+        odto.equal(second.get("/fixture").json["build"], "old")
+        r.host.manifest["plugin second"] = None
+        r.host.write()
+        code, text = r.reload()
+        odto.equal(code, 0, text)
+        odto.contains(text, "removed")
+        odto.check(not second.ready("/livez"), "its listener is closed")
+        odto.equal(r.ask()["build"], "old")
+
+
+@suite.test("a thousand SIGHUPs in a second: few reloads, the last manifest is active")
+def _():
+    with Running() as r:
+        for i in range(1000):
+            if i == 500:
+                fixture.build(r.so, build_name="last")
+            r.host.signal(signal.SIGHUP)
+        odto.wait_until(lambda: r.ask()["build"] == "last", 10, "the last copy serves")
+        done = r.metric('odto_reloads_total{result="done"}')
+        odto.check(done <= 2, f"{done} reloads")
+
+
+@suite.test("SIGTERM in the middle of a reload ends in order")
+def _():
+    with Running() as r:
+        r.host.manifest["host"]["canary"] = "30s"
+        r.host.write()
+        r.reload()
+        fixture.build(r.so, build_name="new")
+        r.host.signal(signal.SIGHUP)
+        odto.wait_until(lambda: r.ask()["build"] == "new", 10, "the new copy serves its trial")
+        begin = time.monotonic()
+        odto.equal(r.host.stop(), 0, "exit status")
+        odto.check(time.monotonic() - begin < 10 * odto.SLOW, "within the budget")
+        r.host.start()
+        odto.wait_until(lambda: r.ask()["build"] == "new", 10, "it starts again")
+
+
+@suite.test("many reloads: memory stays, no image is left")
+def _():
+    with Running() as r:
+        rounds = int(os.environ.get("ODTO_RELOADS", "200"))
+        r.host.manifest["host"]["canary"] = "0"
+        r.host.write()
+        r.reload()
+
+        def rss():
+            return int(next(x for x in open(f"/proc/{r.host.process.pid}/status") if x.startswith("VmRSS")).split()[1])
+
+        load = [Load(r.client) for _ in range(2)]
+        for _ in range(rounds // 4):
+            odto.equal(r.reload("fixture")[0], 0)
+        before = rss()
+        for _ in range(rounds - rounds // 4):
+            odto.equal(r.reload("fixture")[0], 0)
+        for x in load:
+            x.end()
+        if not fixture.SANITIZED:
+            odto.check(rss() - before <= 1024, f"memory grew by {rss() - before} KiB in {rounds} reloads")
+            maps = open(f"/proc/{r.host.process.pid}/maps").read()
+            odto.equal(len({x.split()[-1] for x in maps.splitlines() if "/run/fixture." in x}), 1, "mapped copies")
+
+
+@suite.test("a leaked host thread: the image is kept and counted, the host lives")
+def _():
+    with Running() as r:
+        fixture.build(r.so, "LEAK_HOST_THREAD", build_name="leaks")
+        odto.equal(r.reload()[0], 0)
+        fixture.build(r.so, build_name="new")
+        code, text = r.reload()
+        odto.equal(code, 0, text)
+        odto.equal(r.ask()["build"], "new")
+        odto.equal(r.metric('odto_plugin_abandoned_total{plugin="fixture"}'), 1)
+
+
+@suite.test("a leaked timer is disarmed and reported")
+def _():
+    with Running() as r:
+        fixture.build(r.so, "LEAK_TIMER", build_name="leaks")
+        odto.equal(r.reload()[0], 0)
+        fixture.build(r.so, build_name="new")
+        odto.equal(r.reload()[0], 0)
+        odto.contains(r.host.log, "left 1 timer")
+        odto.equal(r.ask()["build"], "new")
+
+
+@suite.test("a thread behind the host's back: the image is kept, the host lives")
+def _():
+    with Running() as r:
+        fixture.build(r.so, "LEAK_THREAD", build_name="leaks")
+        odto.equal(r.reload()[0], 0)
+        fixture.build(r.so, build_name="new")
+        code, text = r.reload()
+        odto.equal(code, 0, text)
+        odto.equal(r.ask()["build"], "new")
+        odto.contains(r.host.log, "stays mapped")
+
+
+suite.main()
