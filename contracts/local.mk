@@ -40,6 +40,8 @@ libodto_la_SOURCES = \
   %D%/src/time.c \
   %D%/src/uuid.c
 nodist_libodto_la_SOURCES = \
+  %D%/src/embedded_openapi.c \
+  %D%/src/embedded_registry.c \
   %D%/src/embedded_schemas.c
 libodto_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)/%D%/src $(JSONC_CFLAGS) $(PCRE2_CFLAGS)
 libodto_la_LIBADD = $(JSONC_LIBS) $(PCRE2_LIBS) -lm
@@ -56,11 +58,19 @@ dist_schemas_DATA = \
   %D%/schemas/event-envelope.json \
   %D%/schemas/job-accepted.json \
   %D%/schemas/job.json
-EXTRA_DIST += %D%/embed.awk
+openapidir = $(pkgdatadir)/openapi
+dist_openapi_DATA = %D%/openapi/gateway.json %D%/openapi/read-model.json
+registrydir = $(pkgdatadir)
+dist_registry_DATA = %D%/ui-registry.json
+EXTRA_DIST += %D%/embed.awk %D%/VERSIONS.md %D%/check-versions.py %D%/released %D%/fixtures
 CLEANFILES += $(nodist_libodto_la_SOURCES)
 
 odto_embed = $(AM_V_GEN)$(MKDIR_P) %D%/src && cd $(srcdir) && $(AWK) -f %D%/embed.awk
+odto_embedded = >$(abs_builddir)/$@.tmp && mv $(abs_builddir)/$@.tmp $(abs_builddir)/$@
 
 %D%/src/embedded_schemas.c: $(dist_schemas_DATA) %D%/embed.awk
-	$(odto_embed) -v table=embedded_schemas $(dist_schemas_DATA) >$(abs_builddir)/$@.tmp && \
-	  mv $(abs_builddir)/$@.tmp $(abs_builddir)/$@
+	$(odto_embed) -v table=embedded_schemas $(dist_schemas_DATA) $(odto_embedded)
+%D%/src/embedded_openapi.c: $(dist_openapi_DATA) %D%/embed.awk
+	$(odto_embed) -v table=embedded_openapi $(dist_openapi_DATA) $(odto_embedded)
+%D%/src/embedded_registry.c: $(dist_registry_DATA) %D%/embed.awk
+	$(odto_embed) -v table=embedded_registry $(dist_registry_DATA) $(odto_embedded)

@@ -82,6 +82,16 @@ odto_slice odto_schema_builtin(const char *name)
     return embedded_find(embedded_schemas, name);
 }
 
+odto_slice odto_openapi_builtin(const char *name)
+{
+    return embedded_find(embedded_openapi, name);
+}
+
+odto_slice odto_ui_registry_builtin(void)
+{
+    return embedded_find(embedded_registry, "ui-registry");
+}
+
 int odto_schema_compile_builtin(const char *name, odto_schema **out, odto_error *err)
 {
     odto_slice text = odto_schema_builtin(name);

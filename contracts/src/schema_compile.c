@@ -596,7 +596,8 @@ static int add_type(compiler *c, node *n, struct json_object *v, const trail *at
     return wrong(c, at, "must be null, boolean, integer, number, string, array or object");
 }
 
-/* Whether ajv would look at the instance's type for a keyword of the group; "format" is one for numbers too there. */
+/* Whether ajv would look at the instance's type for a keyword of the group; "format" is one for numbers too
+ * there. */
 static bool group_used(struct json_object *schema, group g)
 {
     for (size_t i = 0; i < N_KEYWORDS; i++)

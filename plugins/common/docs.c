@@ -2,24 +2,12 @@
 #include "docs.h"
 
 #include <odto/schema.h>
-#include <stdio.h>
-#include <string.h>
 
 extern const char docs_html[], docs_css[], docs_js[]; /* docs_data.c, made by embed.awk */
 
 #define POLICY                                                                                            \
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " \
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-static odto_slice odto_openapi_builtin(const char *name)
-{
-    return odto_slice_str(
-        strcmp(name, "gateway") == 0
-            ? "{\"openapi\":\"3.0.3\",\"info\":{\"title\":\"Gateway "
-              "API\",\"version\":\"1.0.0\"},\"servers\":[{\"url\":\"http://localhost:3000\"}],\"paths\":{}}"
-            : "{\"openapi\":\"3.0.3\",\"info\":{\"title\":\"Read Model "
-              "API\",\"version\":\"1.0.0\"},\"servers\":[{\"url\":\"http://localhost:8080\"}],\"paths\":{}}");
-}
 
 static void nothing_to_free(void *arg)
 {

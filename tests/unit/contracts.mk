@@ -25,3 +25,12 @@ tests_unit_test_schema_LDADD = $(contracts_test_libs)
 tests_unit_test_envelope_SOURCES = tests/unit/test_envelope.c
 tests_unit_test_envelope_CPPFLAGS = $(contracts_test_flags)
 tests_unit_test_envelope_LDADD = $(contracts_test_libs)
+
+# odto contracts … as a program of its own, for the tests of fixtures and documents
+check_PROGRAMS += tests/unit/contracts_cli
+tests_unit_contracts_cli_SOURCES = tests/unit/contracts_cli.c tools/cmd_contracts.c tools/cmd_contracts.h
+tests_unit_contracts_cli_CPPFLAGS = $(contracts_test_flags) -I$(top_srcdir)/tools
+tests_unit_contracts_cli_LDADD = libodto.la $(JSONC_LIBS)
+contracts_scripts = tests/integration/test_contracts.py tests/integration/test_contract_versions.py
+EXTRA_DIST += $(contracts_scripts)
+TESTS += $(contracts_scripts)

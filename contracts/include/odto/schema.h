@@ -43,4 +43,10 @@ size_t odto_schema_validate(const odto_schema *s, struct json_object *value, odt
 odto_slice odto_schema_builtin(const char *name);
 int odto_schema_compile_builtin(const char *name, odto_schema **out, odto_error *err);
 
+/* The OpenAPI 3.0 documents of contracts/openapi/: "gateway", "read-model". Constant text with p == NULL if
+ * there is no such name. */
+odto_slice odto_openapi_builtin(const char *name);
+/* contracts/ui-registry.json */
+odto_slice odto_ui_registry_builtin(void);
+
 #endif
