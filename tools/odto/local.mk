@@ -1,6 +1,7 @@
 # odto: the command line, part of the top Makefile
 bin_PROGRAMS += odto
 odto_SOURCES = \
+  tools/cmd_contracts.c tools/cmd_contracts.h \
   %D%/args.c \
   %D%/ask.c \
   %D%/cli.h \

@@ -1,6 +1,7 @@
 /* main.c — the commands of `odto`: the table, and what runs them. */
 #include "cli.h"
 
+#include "../cmd_contracts.h"
 #include "../dashboard/doctor.h"
 #include <errno.h>
 #include <locale.h>
@@ -198,6 +199,10 @@ const cli_command cli_commands[] = {
      .summary = "can this machine run odto, and what is missing",
      .raw = run_doctor},
     {.name = "gate", .args = "[OPTION…]", .summary = "check a running system end to end", .raw = cmd_gate},
+    {.name = "contracts",
+     .args = "validate --schema S FILE…",
+     .summary = "check documents against the contract's schemas; also: list, show NAME",
+     .raw = cmd_contracts},
     {.name = "completion",
      .args = "SHELL",
      .summary = "completion for bash, zsh or fish",
