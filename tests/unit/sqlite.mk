@@ -1,5 +1,5 @@
 # unit tests and benchmark of plugins/stores/sqlite
-sqlite_tests = tests/unit/test_sqlite
+sqlite_tests = tests/unit/test_sqlite tests/unit/test_sqlite_log tests/unit/test_sqlite_faults
 if HAVE_CHECK
 check_PROGRAMS += $(sqlite_tests)
 TESTS += $(sqlite_tests)
@@ -10,6 +10,13 @@ sqlite_test_fixture = tests/unit/minihost.c tests/unit/minihost.h tests/unit/sql
 tests_unit_test_sqlite_SOURCES = tests/unit/test_sqlite.c $(sqlite_test_fixture)
 tests_unit_test_sqlite_CPPFLAGS = $(sqlite_test_flags)
 tests_unit_test_sqlite_LDADD = $(sqlite_test_libs)
+tests_unit_test_sqlite_log_SOURCES = tests/unit/test_sqlite_log.c $(sqlite_test_fixture)
+tests_unit_test_sqlite_log_CPPFLAGS = $(sqlite_test_flags)
+tests_unit_test_sqlite_log_LDADD = $(sqlite_test_libs)
+tests_unit_test_sqlite_faults_SOURCES = tests/unit/test_sqlite_faults.c tests/unit/faulty_vfs.c tests/unit/faulty_vfs.h \
+  $(sqlite_test_fixture)
+tests_unit_test_sqlite_faults_CPPFLAGS = $(sqlite_test_flags)
+tests_unit_test_sqlite_faults_LDADD = $(sqlite_test_libs)
 
 EXTRA_PROGRAMS += tests/bench/bench_sqlite
 tests_bench_bench_sqlite_SOURCES = tests/bench/bench_sqlite.c tests/unit/minihost.c tests/unit/minihost.h

@@ -28,7 +28,7 @@ static int code_of(int step, int reset)
 static int next_type(sq_store *s, sq_sql which, odto_slice after, void **mem, odto_slice *out)
 {
     sqlite3_stmt *st = sq_stmt(&s->w, which);
-    sqlite3_bind_text64(st, 1, after.n > 0 ? after.p : "", after.n, SQLITE_STATIC, SQLITE_UTF8);
+    sq_bind_word(st, 1, after);
     int rc = sqlite3_step(st);
     bool failed = false;
     *out = odto_slice_of(NULL, 0);
@@ -74,7 +74,7 @@ static int promote(sq_store *s, odto_slice type, int64_t now)
     int64_t seqs[PROMOTE_MAX];
     int n = 0;
     sqlite3_stmt *st = sq_stmt(&s->w, SQ_DELAYED_DUE);
-    sqlite3_bind_text64(st, 1, type.n > 0 ? type.p : "", type.n, SQLITE_STATIC, SQLITE_UTF8);
+    sq_bind_word(st, 1, type);
     sqlite3_bind_int64(st, 2, now);
     sqlite3_bind_int64(st, 3, PROMOTE_MAX);
     int rc = SQLITE_OK;
@@ -94,7 +94,7 @@ static int promote(sq_store *s, odto_slice type, int64_t now)
 static int read_heads(sq_store *s, odto_slice type, int64_t now, uint32_t limit, candidate *out, size_t *n)
 {
     sqlite3_stmt *st = sq_stmt(&s->w, SQ_READY_HEAD);
-    sqlite3_bind_text64(st, 1, type.n > 0 ? type.p : "", type.n, SQLITE_STATIC, SQLITE_UTF8);
+    sq_bind_word(st, 1, type);
     sqlite3_bind_int64(st, 2, (int64_t)limit + 1);
     int rc = SQLITE_OK;
     *n = 0;
@@ -125,7 +125,7 @@ static void earliest(int64_t *due, int64_t run_at)
 static int delayed_next(sq_store *s, odto_slice type, int64_t *due)
 {
     sqlite3_stmt *st = sq_stmt(&s->w, SQ_DELAYED_NEXT);
-    sqlite3_bind_text64(st, 1, type.n > 0 ? type.p : "", type.n, SQLITE_STATIC, SQLITE_UTF8);
+    sq_bind_word(st, 1, type);
     int rc = sqlite3_step(st);
     if (rc == SQLITE_ROW)
         earliest(due, sqlite3_column_int64(st, 0));
@@ -348,7 +348,7 @@ static void oldest_of_type(sq_store *s, odto_slice type, int64_t *ready, int *bu
     int64_t below = INT64_MAX;
     while ((*budget)-- > 0) {
         sqlite3_stmt *st = sq_stmt(&s->w, SQ_READY_OLDEST);
-        sqlite3_bind_text64(st, 1, type.n > 0 ? type.p : "", type.n, SQLITE_STATIC, SQLITE_UTF8);
+        sq_bind_word(st, 1, type);
         sqlite3_bind_int64(st, 2, below);
         bool row = sqlite3_step(st) == SQLITE_ROW;
         if (row) {

@@ -81,12 +81,16 @@ int sq_fail(const sq_store *s, sqlite3 *db, int rc, odto_error *err, const char 
     return code;
 }
 
-void sq_bind_text(sqlite3_stmt *st, int i, odto_slice v)
+int sq_bind_text(sqlite3_stmt *st, int i, odto_slice v)
 {
     if (v.n == 0)
-        sqlite3_bind_null(st, i);
-    else
-        sqlite3_bind_text64(st, i, v.p, v.n, SQLITE_STATIC, SQLITE_UTF8);
+        return sqlite3_bind_null(st, i);
+    return sqlite3_bind_text64(st, i, v.p, v.n, SQLITE_STATIC, SQLITE_UTF8);
+}
+
+int sq_bind_word(sqlite3_stmt *st, int i, odto_slice v)
+{
+    return sqlite3_bind_text64(st, i, v.n > 0 ? v.p : "", v.n, SQLITE_STATIC, SQLITE_UTF8);
 }
 
 void sq_bind_uuid(sqlite3_stmt *st, int i, const odto_uuid *u)

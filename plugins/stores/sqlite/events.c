@@ -28,8 +28,9 @@ int sq_events_apply(sq_store *s, const odto_write *w, bool count)
         sq_bind_uuid(st, 3, &h->job_id);
         sqlite3_bind_int64(st, 4, h->type);
         sqlite3_bind_int64(st, 5, h->occurred_at_ms);
-        sq_bind_text(st, 6, w->bodies[i]);
-        int rc = sq_run(st);
+        int rc = sq_bind_text(st, 6, w->bodies[i]);
+        if (rc == SQLITE_OK)
+            rc = sq_run(st);
         if (rc != SQLITE_OK)
             return rc;
         if (sqlite3_changes(s->w.db) == 0)
@@ -73,6 +74,7 @@ int sq_counters_read(void *store, odto_counters *out, odto_error *err)
     pthread_mutex_lock(&s->stats_lock);
     sq_state c = s->shown.state;
     pthread_mutex_unlock(&s->stats_lock);
+    memset(out, 0, sizeof(*out));
     out->total = c.total;
     out->completed = c.counted_completed;
     out->failed = c.counted_failed;
@@ -178,6 +180,7 @@ int sq_events_count(void *store, odto_counters *out, odto_error *err)
     sqlite3_bind_int64(st, 2, ODTO_JOB_FAILED);
     int rc = st != NULL ? sqlite3_step(st) : sqlite3_errcode(c->db), code = 0;
     if (rc == SQLITE_ROW) {
+        memset(out, 0, sizeof(*out));
         out->total = sqlite3_column_int64(st, 0);
         out->completed = sqlite3_column_int64(st, 1);
         out->failed = sqlite3_column_int64(st, 2);

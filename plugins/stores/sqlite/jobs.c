@@ -126,10 +126,8 @@ int sq_attempt_insert(sq_store *s, int64_t seq, const odto_attempt *a)
     sqlite3_bind_int64(st, 3, a->outcome);
     sqlite3_bind_int64(st, 4, a->started_at);
     sqlite3_bind_int64(st, 5, a->finished_at);
-    sq_bind_text(st, 6, a->host);
-    sq_bind_text(st, 7, a->error);
-    sq_bind_text(st, 8, a->log);
-    return sq_run(st);
+    int rc = sq_bind_text(st, 6, a->host) | sq_bind_text(st, 7, a->error) | sq_bind_text(st, 8, a->log);
+    return rc == SQLITE_OK ? sq_run(st) : SQLITE_TOOBIG;
 }
 
 static int find_job(sq_store *s, const odto_uuid *id, int64_t *seq, odto_uuid *event_id)
@@ -169,11 +167,11 @@ static bool key_is_id(const odto_job *j)
 }
 
 /* Bind a job to SQ_JOB_INSERT or SQ_JOB_REDRIVE (same parameters). */
-static void bind_job(sqlite3_stmt *st, const odto_job *j, int64_t accepted_at)
+static int bind_job(sqlite3_stmt *st, const odto_job *j, int64_t accepted_at)
 {
     int64_t at = payload_at(j);
+    int rc = sq_bind_word(st, 2, j->type);
     sq_bind_uuid(st, 1, &j->id);
-    sqlite3_bind_text64(st, 2, j->type.n > 0 ? j->type.p : "", j->type.n, SQLITE_STATIC, SQLITE_UTF8);
     sqlite3_bind_int64(st, 3, j->created_at);
     sqlite3_bind_int64(st, 4, j->priority);
     sqlite3_bind_int64(st, 5, j->run_at);
@@ -184,14 +182,11 @@ static void bind_job(sqlite3_stmt *st, const odto_job *j, int64_t accepted_at)
     sq_bind_uuid(st, 10, &j->correlation_id);
     sqlite3_bind_int64(st, 11, at);
     sqlite3_bind_int64(st, 12, at < 0 ? 0 : (int64_t)j->payload.n);
-    sq_bind_text(st, 13, j->traceparent);
-    if (key_is_id(j))
-        sqlite3_bind_null(st, 14);
-    else
-        sqlite3_bind_text64(st, 14, j->idempotency_key.n > 0 ? j->idempotency_key.p : "",
-                            j->idempotency_key.n, SQLITE_STATIC, SQLITE_UTF8);
-    sq_bind_text(st, 15, j->job_json);
-    sq_bind_text(st, 16, at < 0 ? j->payload : odto_slice_of(NULL, 0));
+    rc |= sq_bind_text(st, 13, j->traceparent);
+    rc |= key_is_id(j) ? sqlite3_bind_null(st, 14) : sq_bind_word(st, 14, j->idempotency_key);
+    rc |= sq_bind_text(st, 15, j->job_json);
+    rc |= sq_bind_text(st, 16, at < 0 ? j->payload : odto_slice_of(NULL, 0));
+    return rc != SQLITE_OK ? SQLITE_TOOBIG : SQLITE_OK;
 }
 
 /* Make the job wait, or run at once where the operation leases it and it is due. */
@@ -258,9 +253,10 @@ static int accept_again(sq_store *s, odto_jobs_op *op)
     rc = sq_run(st);
     if (rc == SQLITE_OK) {
         st = sq_stmt(&s->w, SQ_JOB_REDRIVE);
-        bind_job(st, j, j->accepted_at != 0 ? j->accepted_at : op->now);
-        rc = sq_run(st);
+        rc = bind_job(st, j, j->accepted_at != 0 ? j->accepted_at : op->now);
     }
+    if (rc == SQLITE_OK)
+        rc = sq_run(st);
     s->cur.failed--;
     return rc == SQLITE_OK ? accept_state(s, op, &l) : rc;
 }
@@ -270,8 +266,9 @@ static int op_accept(sq_store *s, odto_jobs_batch *b, odto_jobs_op *op)
     (void)b;
     const odto_job *j = op->job;
     sqlite3_stmt *st = sq_stmt(&s->w, SQ_JOB_INSERT);
-    bind_job(st, j, j->accepted_at != 0 ? j->accepted_at : op->now);
-    int rc = sq_run(st);
+    int rc = bind_job(st, j, j->accepted_at != 0 ? j->accepted_at : op->now);
+    if (rc == SQLITE_OK)
+        rc = sq_run(st);
     if (rc != SQLITE_OK)
         return rc;
     if (sqlite3_changes(s->w.db) == 0)
@@ -328,11 +325,10 @@ static int write_outgoing(sq_store *s, odto_jobs_batch *b, odto_jobs_op *op)
         int64_t seq = s->cur.next_outbox++;
         sqlite3_bind_int64(st, 1, seq);
         sq_bind_uuid(st, 2, &e->event_id);
-        sq_bind_text(st, 3, e->topic);
-        sq_bind_text(st, 4, e->body);
+        rc = sq_bind_text(st, 3, e->topic) | sq_bind_text(st, 4, e->body);
         op->outbox_seqs[i] = (uint64_t)seq;
         s->cur.outbox++;
-        rc = sq_run(st);
+        rc = rc == SQLITE_OK ? sq_run(st) : SQLITE_TOOBIG;
     }
     return rc;
 }
@@ -372,15 +368,13 @@ static int insert_done(sq_store *s, odto_jobs_op *op, const sq_lease *l, odto_st
         sqlite3_bind_int64(st, 10, created);
     else
         sqlite3_bind_null(st, 10);
-    sq_bind_text(st, 11, a->host);
-    sq_bind_text(st, 12, op->output);
-    sq_bind_text(st, 13, a->error);
-    sq_bind_text(st, 14, a->log);
+    rc = sq_bind_text(st, 11, a->host) | sq_bind_text(st, 12, op->output);
+    rc |= sq_bind_text(st, 13, a->error) | sq_bind_text(st, 14, a->log);
     if (status == ODTO_FAILED)
         s->cur.failed++;
     else
         s->cur.completed++;
-    return sq_run(st);
+    return rc == SQLITE_OK ? sq_run(st) : SQLITE_TOOBIG;
 }
 
 static int op_finish(sq_store *s, odto_jobs_batch *b, odto_jobs_op *op)

@@ -109,13 +109,13 @@ static int check_folder(const sq_store *s, odto_error *err)
         odto_error_hint(err, "set `path` of the store to a local disk, or use the postgres store");
         return code;
     }
-    if (access(dir, W_OK | X_OK) != 0) {
+    if (eaccess(dir, W_OK | X_OK) != 0) {
         int code = odto_fail(err, -errno, "%s: no right to write in the folder of the database", dir);
         odto_error_detail(err, "%s; SQLite makes files beside the database", strerror(-code));
         odto_error_hint(err, "run the host as a user that may write there, or set `path`");
         return code;
     }
-    if (access(s->opt.path, F_OK) == 0 && access(s->opt.path, R_OK | W_OK) != 0) {
+    if (eaccess(s->opt.path, F_OK) == 0 && eaccess(s->opt.path, R_OK | W_OK) != 0) {
         int code = odto_fail(err, -errno, "%s: no right to write the database", s->opt.path);
         odto_error_detail(err, "%s", strerror(-code));
         odto_error_hint(err, "run the host as the user that owns it");
@@ -247,6 +247,9 @@ static int load_state(sq_store *s, odto_error *err)
 static int open_writer(sq_store *s, odto_error *err)
 {
     int64_t version = 0;
+    int fd = open(s->opt.path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* SQLite would let others read it */
+    if (fd >= 0)
+        close(fd); /* before SQLite has locks on the file, see take_lock() */
     int code = sq_conn_open(s, &s->w, s->opt.cache_bytes, false, err);
     if (code == 0)
         code = check_identity(s, &version, err);

@@ -140,7 +140,10 @@ int sq_run(sqlite3_stmt *st);
 int sq_errno(sqlite3 *db, int rc);
 /* Fill err for a failed call on the database of s; returns sq_errno(). */
 int sq_fail(const sq_store *s, sqlite3 *db, int rc, odto_error *err, const char *doing);
-void sq_bind_text(sqlite3_stmt *st, int i, odto_slice v);       /* NULL when empty; not copied */
+/* Bind bytes that stay where they are until the statement has run; empty ones as NULL (text) or as '' (word).
+ * SQLITE_OK, or SQLITE_TOOBIG when it is beyond SQLite's limit (1 GB). */
+int sq_bind_text(sqlite3_stmt *st, int i, odto_slice v);
+int sq_bind_word(sqlite3_stmt *st, int i, odto_slice v);
 void sq_bind_uuid(sqlite3_stmt *st, int i, const odto_uuid *u); /* not copied */
 odto_slice sq_text(sqlite3_stmt *st, int column);               /* valid until the next step */
 odto_uuid sq_uuid(sqlite3_stmt *st, int column);
