@@ -37,7 +37,7 @@ class Running:
     def __enter__(self):
         fixture.build(self.so, build_name="old")
         self.host.start()
-        odto.wait_until(lambda: self.ask()["build"] == "old", 10, "the fixture serves")
+        odto.wait_until(lambda: self.ask().get("build") == "old", 10, "the fixture serves")
         return self
 
     def __exit__(self, kind, value, tb):
@@ -241,7 +241,7 @@ def _():
             if i == 500:
                 fixture.build(r.so, build_name="last")
             r.host.signal(signal.SIGHUP)
-        odto.wait_until(lambda: r.ask()["build"] == "last", 10, "the last copy serves")
+        odto.wait_until(lambda: r.ask().get("build") == "last", 10, "the last copy serves")
         done = r.metric('odto_reloads_total{result="done"}')
         odto.check(done <= 2, f"{done} reloads")
 
@@ -254,12 +254,12 @@ def _():
         r.reload()
         fixture.build(r.so, build_name="new")
         r.host.signal(signal.SIGHUP)
-        odto.wait_until(lambda: r.ask()["build"] == "new", 10, "the new copy serves its trial")
+        odto.wait_until(lambda: r.ask().get("build") == "new", 10, "the new copy serves its trial")
         begin = time.monotonic()
         odto.equal(r.host.stop(), 0, "exit status")
         odto.check(time.monotonic() - begin < 10 * odto.SLOW, "within the budget")
         r.host.start()
-        odto.wait_until(lambda: r.ask()["build"] == "new", 10, "it starts again")
+        odto.wait_until(lambda: r.ask().get("build") == "new", 10, "it starts again")
 
 
 @suite.test("many reloads: memory stays, no image is left")
