@@ -92,7 +92,8 @@ static odto_metric *api_metric(odto_host *h, odto_metric_type type, const char *
     odto_metric *cell = NULL;
     odto_error err = {0};
     if (metrics_cell(in->core->metrics, in, &spec, &cell, &err) < 0) {
-        static odto_metric spare; /* a sink: plugins need not check for NULL */
+        static uint64_t bucket;
+        static odto_metric spare = {.buckets = &bucket}; /* a sink: plugins need not check for NULL */
         log_error(in->log, ODTO_WARN, name, &err);
         return &spare;
     }
