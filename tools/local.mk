@@ -1,6 +1,6 @@
 # tools: part of the top Makefile
 include tools/dashboard/local.mk
-EXTRA_DIST += tools/common.sh tools/test tools/checks
+EXTRA_DIST += tools/common.sh tools/demo tools/demo.d tools/test tools/checks
 tree_checks = tools/checks/dependencies tools/checks/host-names-no-plugin tools/checks/exports tools/checks/sizes \
   tools/checks/format
 TESTS += $(tree_checks)
