@@ -259,17 +259,18 @@ static size_t websocket_routes(const http_mount *m)
     return n;
 }
 
-/* Undo of a serve() that failed half-way, and the end of a mount: WebSocket routes out of their engine. */
+/* Undo of a serve() that failed half-way, and the end of a mount: WebSocket routes out of their engine. When
+ * that hangs the mount stays. */
 static int mount_retire(http_server *s, http_mount *m, int64_t deadline_ns)
 {
     int r = 0;
     for (size_t i = 0; i < m->n; i++) {
         if (m->routes[i].ws_route && ws_route_remove(s->ws, m->routes[i].ws_route, deadline_ns))
             r = -ETIMEDOUT;
-        m->routes[i].ws_route = NULL;
     }
     m->listener->ws_routes -= (unsigned)websocket_routes(m);
-    mount_unref(m);
+    if (!r)
+        mount_unref(m);
     return r;
 }
 

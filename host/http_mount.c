@@ -30,8 +30,11 @@ static int route_init(http_route *r, const odto_http_route *from, bool builtin, 
 
 static void mount_free(http_mount *m)
 {
-    for (size_t i = 0; i < m->n; i++)
+    for (size_t i = 0; i < m->n; i++) {
         free(m->routes[i].pattern);
+        if (m->routes[i].ws_route)
+            ws_route_free(m->routes[i].ws_route);
+    }
     if (m->owner)
         owner_unref(m->owner);
     free(m->service);

@@ -58,20 +58,49 @@ static void peek_to_mhd(http_loop *l, http_peek *k)
     loop_add_connection(l, ln, fd, (struct sockaddr *)&addr, len);
 }
 
-/* Is there a line "Upgrade: …websocket…" in this complete head? */
-static bool head_upgrades(odto_slice head)
+/* The trimmed value of the first line "NAME: …" in a complete head; name has its colon. */
+static odto_slice head_value(odto_slice head, const char *name)
 {
     const char *end = head.p + head.n;
+    size_t len = strlen(name);
     for (const char *p = head.p; p && p < end;) {
         const char *eol = memchr(p, '\n', (size_t)(end - p));
-        size_t n = (size_t)((eol ? eol : end) - p);
-        if (n > 8 && !strncasecmp(p, "Upgrade:", 8)) {
-            for (size_t i = 8; i + 9 <= n; i++) {
-                if (!strncasecmp(p + i, "websocket", 9))
-                    return true;
-            }
-        }
+        odto_slice line = odto_slice_of(p, (size_t)((eol ? eol : end) - p));
         p = eol ? eol + 1 : NULL;
+        if (line.n < len || strncasecmp(line.p, name, len))
+            continue;
+        line = odto_slice_of(line.p + len, line.n - len);
+        while (line.n && (*line.p == ' ' || *line.p == '\t'))
+            line = odto_slice_of(line.p + 1, line.n - 1);
+        while (line.n && isspace((unsigned char)line.p[line.n - 1]))
+            line.n--;
+        return line;
+    }
+    return odto_slice_of(NULL, 0);
+}
+
+/* A handshake as RFC 6455 4.1 has it; anything less is left to MHD, which answers 426. */
+static bool head_upgrades(odto_slice head)
+{
+    odto_slice up = head_value(head, "Upgrade:");
+    return up.n == 9 && !strncasecmp(up.p, "websocket", 9) &&
+           list_has(head_value(head, "Connection:"), "upgrade", 7) &&
+           head_value(head, "Sec-WebSocket-Key:").n &&
+           odto_slice_eq(head_value(head, "Sec-WebSocket-Version:"), "13");
+}
+
+/* Is one of the offered subprotocols spoken, or none offered? lws would hang up without a word. */
+static bool subprotocol_fits(odto_slice head, const char *spoken)
+{
+    odto_slice offered = head_value(head, "Sec-WebSocket-Protocol:");
+    if (!offered.n)
+        return true;
+    for (const char *p = spoken; p && *p;) {
+        p += strspn(p, ", ");
+        size_t n = strcspn(p, ", ");
+        if (n && list_has(offered, p, n))
+            return true;
+        p += n;
     }
     return false;
 }
@@ -84,23 +113,23 @@ static odto_slice head_target(odto_slice head)
     return sp && eol && sp < eol ? odto_slice_of(p, (size_t)(sp - p)) : odto_slice_of(NULL, 0);
 }
 
-enum verdict { TO_MHD, TO_WS, WAIT, FULL };
+enum verdict { TO_MHD, TO_WS, WAIT, NO_SUBPROTOCOL, FULL };
 
-/* Who shall have an upgrade to this target. For TO_WS a reference on the route's mount is in *m. */
-static enum verdict upgrade_route(http_loop *l, http_listener *ln, odto_slice target, route_match *m)
+/* Who shall have an upgrade with this head. For TO_WS a reference on the route's mount is in *m. */
+static enum verdict upgrade_route(http_loop *l, http_listener *ln, odto_slice head, route_match *m)
 {
     http_server *s = l->server;
     odto_http_request *rq = request_new(l);
     enum verdict v = TO_MHD;
     if (!rq)
         return FULL;
-    if (!request_target(rq, target)) {
+    if (!request_target(rq, head_target(head))) {
         listener_match(ln, M_GET, rq->path, true, m);
         if (m->route && m->route->ws) {
             pthread_mutex_lock(&s->lock);
             bool gated = m->mount->owner->gated && !(m->route->flags & ODTO_HTTP_NO_GATE);
             pthread_mutex_unlock(&s->lock);
-            v = gated ? WAIT : TO_WS;
+            v = gated ? WAIT : subprotocol_fits(head, m->route->ws->subprotocols) ? TO_WS : NO_SUBPROTOCOL;
         }
         if (v != TO_WS && m->mount)
             mount_unref(m->mount);
@@ -109,11 +138,11 @@ static enum verdict upgrade_route(http_loop *l, http_listener *ln, odto_slice ta
     return v;
 }
 
-static void peek_upgrade(http_loop *l, http_peek *k, odto_slice target)
+static void peek_upgrade(http_loop *l, http_peek *k, odto_slice head)
 {
     route_match m;
     http_server *s = l->server;
-    switch (upgrade_route(l, k->listener, target, &m)) {
+    switch (upgrade_route(l, k->listener, head, &m)) {
     case TO_MHD:
         peek_to_mhd(l, k);
         return;
@@ -121,6 +150,9 @@ static void peek_upgrade(http_loop *l, http_peek *k, odto_slice target)
         if (!k->gated)
             k->until = l->now + s->config.gate_timeout_ns;
         k->gated = true;
+        return;
+    case NO_SUBPROTOCOL:
+        peek_drop(l, k, 400, "Bad Request", "none of the offered subprotocols is spoken here");
         return;
     case FULL:
         peek_drop(l, k, 503, "Service Unavailable", "no memory");
@@ -134,7 +166,7 @@ static void peek_upgrade(http_loop *l, http_peek *k, odto_slice target)
     int fd = peek_release(l, k);
     atomic_fetch_sub(&ln->connections, 1); /* from here it counts as a WebSocket */
     atomic_fetch_sub(&l->server->connections, 1);
-    ws_adopt(s->ws, m.route->ws_route, fd, target, peer);
+    ws_adopt(s->ws, m.route->ws_route, fd, head_target(head), peer);
 }
 
 static void peek_look(http_loop *l, http_peek *k)
@@ -154,9 +186,8 @@ static void peek_look(http_loop *l, http_peek *k)
         peek_to_mhd(l, k);
     } else if (end) {
         h.n = (size_t)(end - head) + 2;
-        odto_slice target = head_upgrades(h) ? head_target(h) : odto_slice_of(NULL, 0);
-        if (target.n)
-            peek_upgrade(l, k, target);
+        if (head_upgrades(h) && head_target(h).n)
+            peek_upgrade(l, k, h);
         else
             peek_to_mhd(l, k);
     }

@@ -83,6 +83,8 @@ typedef struct route_match {
 enum method method_of(odto_slice name);
 const char *method_name(enum method m);
 int hex_digit(char c); /* -1: none */
+/* Does a comma-separated list have this word, whatever its case? */
+bool list_has(odto_slice list, const char *word, size_t n);
 /* Split-free match of a normalised path; params get the raw segments in order. */
 bool pattern_match(const char *pattern, bool prefix, odto_slice path, odto_slice *params, unsigned *n);
 bool pattern_same(const char *a, const char *b); /* equal but for parameter names */
@@ -374,6 +376,7 @@ void request_unpark(odto_http_request *rq, int status, const char *message);
 void request_run_blocking(odto_http_request *rq); /* on a worker */
 void request_done(odto_http_request *rq);         /* MHD has finished with it */
 void request_destroy(odto_http_request *rq);
+void request_finish(odto_http_request *rq, int status); /* count and log an upgrade */
 odto_http_request *request_new(http_loop *l);
 /* Split target into path and query, normalise the path. 0, or -EINVAL. */
 int request_target(odto_http_request *rq, odto_slice target);

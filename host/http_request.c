@@ -542,6 +542,12 @@ static void access_log(odto_http_request *rq, int status)
     s->config.hooks.access(s->config.hooks.arg, &a);
 }
 
+void request_finish(odto_http_request *rq, int status)
+{
+    request_count(rq, status);
+    access_log(rq, status);
+}
+
 /* Give back what the answer borrowed from the owner. */
 static void reply_dispose(odto_http_request *rq)
 {
@@ -588,7 +594,8 @@ void request_completed(void *cls, struct MHD_Connection *mhd, void **req,
     rq->conn->since = rq->loop->now;
     int status = code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? rq->reply.status : 0;
     if (rq->seen_head) {
-        request_count(rq, rq->queued ? rq->reply.status : 499);
+        request_count(rq, rq->queued ? rq->reply.status
+                                     : 499); /* 499: left before the answer, as nginx counts it */
         access_log(rq, status);
     }
     request_done(rq);

@@ -31,6 +31,17 @@ int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+bool list_has(odto_slice list, const char *word, size_t n)
+{
+    for (size_t i = 0; i + n <= list.n; i++) {
+        bool starts = !i || strchr(", \t", list.p[i - 1]);
+        bool ends = i + n == list.n || strchr(", \t", list.p[i + n]);
+        if (starts && ends && !strncasecmp(list.p + i, word, n))
+            return true;
+    }
+    return false;
+}
+
 const char *pattern_check(const char *pattern, unsigned *params)
 {
     *params = 0;

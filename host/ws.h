@@ -18,10 +18,12 @@ int ws_start(struct http_server *s, struct ws_engine **out, odto_error *err);
 int ws_stop(struct ws_engine *e, int64_t deadline_ns);
 /* Make a route known to the engine; its connections hold a reference on the mount. */
 int ws_route_add(struct ws_engine *e, struct http_mount *m, struct http_route *r, odto_error *err);
-/* Close its connections with 1012 and forget it. 0 when all are closed and no callback can come any more. */
+/* Close its connections with 1012. 0: closed() was called for each and no callback will come any more. */
 int ws_route_remove(struct ws_engine *e, struct ws_route *r, int64_t deadline_ns);
-/* Take a connected socket whose whole request head is still unread, for a route of a mount (its reference is
- * taken over). peer is the client's address. Any thread. When it fails the socket is closed. */
+void ws_route_free(struct ws_route *r); /* by its mount, at its end */
+/* Take a connected socket whose whole request head is still unread, for a route of a mount (the caller's
+ * reference on that is taken over). peer is the client's address. Any thread. When it fails the socket is
+ * closed. */
 void ws_adopt(struct ws_engine *e, struct ws_route *r, int fd, odto_slice target, const char *peer);
 
 odto_slice ws_header(odto_http_request *rq, const char *name);

@@ -35,6 +35,11 @@ int ws_route_remove(struct ws_engine *e, struct ws_route *r, int64_t deadline_ns
     return 0;
 }
 
+void ws_route_free(struct ws_route *r)
+{
+    (void)r;
+}
+
 void ws_adopt(struct ws_engine *e, struct ws_route *r, int fd, odto_slice target, const char *peer)
 {
     (void)e;
