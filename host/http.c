@@ -155,8 +155,7 @@ static void listener_join_loop(http_loop *l, void *arg)
     if (loop_engine(l, ln))
         loop_watch(l, ln->fd, LISTEN_EVENTS, &w->watch);
     else
-        http_log(l->server, ODTO_ERROR, NULL, "can't serve %s: no TLS engine (bad certificate or key?)",
-                 ln->address);
+        atomic_store(&ln->broken, true);
 }
 
 static void listener_leave_loop(http_loop *l, void *arg)
@@ -166,6 +165,49 @@ static void listener_leave_loop(http_loop *l, void *arg)
     for (http_conn *c = l->conns; c; c = c->next) {
         if (c->listener == ln && !c->rq)
             conn_cut(c);
+    }
+}
+
+/* With lock: the first listener without an owner. */
+static http_listener *listener_unused(http_server *s)
+{
+    for (http_listener *ln = s->listeners; ln; ln = ln->next) {
+        bool used = false;
+        for (http_mount *m = ln->mounts; m; m = m->next)
+            used |= m->owner != NULL;
+        if (!used)
+            return ln;
+    }
+    return NULL;
+}
+
+/* Close it. The object is kept until the end: connections still name it. */
+static void listener_retire(http_server *s, http_listener *ln)
+{
+    pthread_mutex_lock(&s->lock);
+    http_listener **at = &s->listeners;
+    while (*at && *at != ln)
+        at = &(*at)->next;
+    if (*at) {
+        *at = ln->next;
+        ln->next = s->retired;
+        s->retired = ln;
+    }
+    pthread_mutex_unlock(&s->lock);
+    loop_call_all(s, listener_leave_loop, ln, INT64_MAX);
+    close(ln->fd);
+    ln->fd = -1;
+}
+
+int http_prune(http_server *s)
+{
+    for (int n = 0;; n++) {
+        pthread_mutex_lock(&s->lock);
+        http_listener *ln = listener_unused(s);
+        pthread_mutex_unlock(&s->lock);
+        if (!ln)
+            return n;
+        listener_retire(s, ln);
     }
 }
 
@@ -199,7 +241,12 @@ static int listener_get(http_server *s, const char *address, const http_listener
     pthread_mutex_unlock(&s->lock);
     loop_call_all(s, listener_join_loop, ln, INT64_MAX);
     *out = ln;
-    return 0;
+    if (!atomic_load(&ln->broken))
+        return 0;
+    listener_retire(s, ln);
+    odto_fail(err, -EINVAL, "can't serve TLS on %s", address);
+    odto_error_hint(err, "Check that certificate and key are PEM and belong together");
+    return -EINVAL;
 }
 
 int http_listen(http_server *s, const char *address, const http_listener_options *o, odto_error *err)
@@ -215,38 +262,6 @@ int http_port(http_server *s, const char *address)
     int port = ln ? ln->port : -ENOENT;
     pthread_mutex_unlock(&s->lock);
     return port;
-}
-
-static http_listener *listener_take_unused(http_server *s)
-{
-    pthread_mutex_lock(&s->lock);
-    http_listener **at = &s->listeners;
-    for (; *at; at = &(*at)->next) {
-        bool used = false;
-        for (http_mount *m = (*at)->mounts; m; m = m->next)
-            used |= m->owner != NULL;
-        if (!used)
-            break;
-    }
-    http_listener *ln = *at;
-    if (ln) { /* kept until the end: connections still name it */
-        *at = ln->next;
-        ln->next = s->retired;
-        s->retired = ln;
-    }
-    pthread_mutex_unlock(&s->lock);
-    return ln;
-}
-
-int http_prune(http_server *s)
-{
-    int n = 0;
-    for (http_listener *ln; (ln = listener_take_unused(s)); n++) {
-        loop_call_all(s, listener_leave_loop, ln, INT64_MAX);
-        close(ln->fd);
-        ln->fd = -1;
-    }
-    return n;
 }
 
 /* ---- serving -------------------------------------------------------------------------------- */
@@ -508,6 +523,7 @@ static void server_free(http_server *s)
 static void server_drain(http_server *s, int64_t deadline_ns)
 {
     loop_call_all(s, loop_stop_begin, NULL, deadline_ns + ODTO_SEC);
+    loop_call_all(s, streams_call, NULL, deadline_ns + ODTO_SEC);
     parked_resume(s, parked_take(s, NULL, NULL)); /* answered 503 */
     connections_wait(s, deadline_ns);
     int64_t grace = odto_now_ns() + ODTO_SEC;

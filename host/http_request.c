@@ -224,14 +224,34 @@ static bool authorized(odto_http_request *rq)
     return odto_equal_secret(odto_slice_of(given.p + 7, given.n - 7), odto_slice_str(token));
 }
 
+/* Lines that decide where a request ends, counted: two of them may mean two things to two programs (RFC
+ * 9112 6.3). */
+static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *name, size_t n,
+                                     const char *value, size_t value_n)
+{
+    unsigned *count = cls;
+    (void)kind;
+    (void)value;
+    (void)value_n;
+    *count += (n == 14 && !strncasecmp(name, "Content-Length", n)) ||
+              (n == 17 && !strncasecmp(name, "Transfer-Encoding", n));
+    return MHD_YES;
+}
+
 /* The length the client announces; -1: chunked, 0: none. -2: contradictory or not a number. */
 static int64_t body_length(odto_http_request *rq)
 {
     odto_slice length = HEADER(rq, "Content-Length"), coding = HEADER(rq, "Transfer-Encoding");
-    if (coding.p)
-        return length.p || coding.n != 7 || strncasecmp(coding.p, "chunked", 7) ? -2 : -1;
+    unsigned framing = 0;
     int64_t n = 0;
-    if (length.p && (!length.n || length.n > 18))
+    if (!length.p && !coding.p)
+        return 0;
+    MHD_get_connection_values_n(rq->mhd, MHD_HEADER_KIND, count_framing, &framing);
+    if (framing > 1)
+        return -2;
+    if (coding.p)
+        return coding.n == 7 && !strncasecmp(coding.p, "chunked", 7) ? -1 : -2;
+    if (!length.n || length.n > 18)
         return -2;
     for (size_t i = 0; i < length.n; i++) {
         if (!isdigit((unsigned char)length.p[i]))
@@ -274,6 +294,7 @@ static void answer_unmatched(odto_http_request *rq, const route_match *m)
         reply_set_error(rq, 426, "Upgrade Required", "/",
                         "this path speaks WebSocket, on a connection of its own", 0);
         rq->reply.headers[rq->reply.n_headers++] = (odto_http_header){"Upgrade", "websocket"};
+        rq->reply.headers[rq->reply.n_headers++] = (odto_http_header){"Sec-WebSocket-Version", "13"};
         rq->reply.close = true;
     } else if (rq->was_parked || !m->mount || !m->mount->owner) {
         reply_set_error(rq, 503, "Service Unavailable", "/", "no service is running on this address", 1);
@@ -325,6 +346,8 @@ static void head_check(odto_http_request *rq, const char *method, const char *ve
         reply_set_error(rq, 413, "Payload Too Large", NULL, NULL, 0);
     else
         return;
+    if (rq->length == -2)
+        rq->reply.close = true;
     if (rq->reply.status == 401)
         rq->reply.headers[rq->reply.n_headers++] = (odto_http_header){"WWW-Authenticate", "Bearer"};
 }
@@ -346,8 +369,8 @@ static enum MHD_Result handle_head(odto_http_request *rq, const char *method, co
         (rq->length > 0 && rq->length <= SWALLOW_MAX && rq->reply.status != 413))
         return MHD_YES;
     if (rq->length == -1)
-        return MHD_YES; /* chunked: swallowed up to a bound */
-    rq->conn->linger = true;
+        return MHD_YES;      /* chunked: swallowed up to a bound */
+    rq->conn->linger = true; /* too much to swallow, or nobody knows how much comes */
     rq->reply.close = true;
     return reply_queue(rq) ? MHD_YES : MHD_NO;
 }

@@ -73,6 +73,17 @@ int workers_start(http_server *s, odto_error *err)
     return w->threads ? 0 : odto_fail(err, -ENOMEM, "no memory for HTTP workers");
 }
 
+int thread_join_until(pthread_t t, int64_t deadline_ns)
+{
+    struct timespec at;
+    int64_t left = deadline_ns - odto_now_ns();
+    clock_gettime(CLOCK_REALTIME,
+                  &at); /* pthread_clockjoin_np would take the monotonic clock; tsan does not know it */
+    int64_t ns = at.tv_sec * ODTO_SEC + at.tv_nsec + (left > 0 ? left : 0);
+    at = (struct timespec){ns / ODTO_SEC, ns % ODTO_SEC};
+    return pthread_timedjoin_np(t, NULL, &at) ? -ETIMEDOUT : 0;
+}
+
 int workers_stop(http_server *s, int64_t deadline_ns)
 {
     http_worker_pool *w = s->workers;
@@ -82,9 +93,8 @@ int workers_stop(http_server *s, int64_t deadline_ns)
     w->quit = true;
     pthread_cond_broadcast(&w->work);
     pthread_mutex_unlock(&w->lock);
-    struct timespec t = {deadline_ns / ODTO_SEC, deadline_ns % ODTO_SEC};
     while (w->n_threads) {
-        if (pthread_clockjoin_np(w->threads[w->n_threads - 1], NULL, CLOCK_MONOTONIC, &t))
+        if (thread_join_until(w->threads[w->n_threads - 1], deadline_ns))
             return -ETIMEDOUT; /* inside a handler that does not return: its memory must stay */
         w->n_threads--;
     }

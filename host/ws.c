@@ -383,9 +383,8 @@ int ws_start(http_server *s, struct ws_engine **out, odto_error *err)
 
 int ws_stop(struct ws_engine *e, int64_t deadline_ns)
 {
-    struct timespec t = {deadline_ns / ODTO_SEC + CLOSE_SECS + 1, deadline_ns % ODTO_SEC};
     command_call(e, run_stop, NULL, deadline_ns);
-    if (pthread_clockjoin_np(e->thread, NULL, CLOCK_MONOTONIC, &t))
+    if (thread_join_until(e->thread, deadline_ns + (CLOSE_SECS + 1) * ODTO_SEC))
         return -ETIMEDOUT;
     engine_free(e);
     return 0;

@@ -5,3 +5,10 @@ endif
 tests_helpers_http_echo_SOURCES = tests/helpers/http_echo.c
 tests_helpers_http_echo_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/host $(MHD_CFLAGS)
 tests_helpers_http_echo_LDADD = libhosthttp.la libodto.la
+http_tests_py = tests/integration/http_requests.py tests/integration/http_limits.py tests/integration/http_swap.py
+if HAVE_LWS
+http_tests_py += tests/integration/http_ws.py
+endif
+TESTS += $(http_tests_py)
+dist_check_SCRIPTS += $(http_tests_py)
+EXTRA_DIST += tests/lib/http_peer.py

@@ -101,6 +101,16 @@ static void serve_generation(void *self, odto_http_request *rq)
     http_api.reply(rq, 200, NULL, 0, odto_slice_of(body, (size_t)n), NULL, NULL);
 }
 
+/* A number from the query. */
+static size_t number(odto_http_request *rq, const char *name, size_t otherwise)
+{
+    odto_slice v = http_api.query(rq, name);
+    size_t n = 0;
+    for (size_t i = 0; i < v.n; i++)
+        n = n * 10 + (size_t)(v.p[i] - '0');
+    return v.n ? n : otherwise;
+}
+
 static void serve_echo(void *self, odto_http_request *rq)
 {
     odto_http_header type = {"Content-Type", "application/octet-stream"};
@@ -110,7 +120,7 @@ static void serve_echo(void *self, odto_http_request *rq)
 
 static void serve_large(void *self, odto_http_request *rq)
 {
-    size_t n = (size_t)atol(odto_slice_dup(http_api.query(rq, "n")));
+    size_t n = number(rq, "n", 1000);
     char *p = malloc(n);
     (void)self;
     memset(p, 'x', n);
@@ -138,9 +148,8 @@ static void serve_item(void *self, odto_http_request *rq)
 
 static void serve_slow(void *self, odto_http_request *rq)
 {
-    odto_slice ms = http_api.query(rq, "ms");
     (void)self;
-    usleep((ms.n ? (unsigned)atoi(ms.p) : 100) * 1000);
+    usleep((unsigned)number(rq, "ms", 100) * 1000);
     http_api.reply(rq, 200, NULL, 0, odto_slice_of("{}", 2), NULL, NULL);
 }
 
@@ -150,7 +159,8 @@ typedef struct feed {
     _Atomic bool closed;
     int count;
 } feed;
-static _Atomic int feeds_open;
+static _Atomic int feeds_open, feeders;
+static _Atomic bool feeds_end;
 
 static void feed_closed(void *arg)
 {
@@ -162,7 +172,7 @@ static void *feed_main(void *arg)
 {
     feed *f = arg;
     char text[64];
-    for (int i = 0; (f->count < 0 || i < f->count) && !f->closed; i++) {
+    for (int i = 0; (f->count < 0 || i < f->count) && !f->closed && !feeds_end; i++) {
         int n = snprintf(text, sizeof(text), "id: %d\ndata: {\"n\":%d}\n\n", i, i);
         while (http_api.stream_write(f->stream, odto_slice_of(text, (size_t)n)) == -EAGAIN && !f->closed)
             usleep(1000);
@@ -172,25 +182,28 @@ static void *feed_main(void *arg)
     while (!f->closed)
         usleep(1000);
     free(f);
+    feeders--;
     return NULL;
 }
 
 static void serve_stream(void *self, odto_http_request *rq)
 {
     odto_http_header type = {"Content-Type", "text/event-stream"};
-    odto_slice n = http_api.query(rq, "n");
+    size_t n = number(rq, "n", 0);
     pthread_t t;
     feed *f = calloc(1, sizeof(*f));
     (void)self;
-    f->count = n.n ? atoi(n.p) : -1;
+    f->count = n ? (int)n : -1;
     feeds_open++;
     f->stream = http_api.reply_stream(rq, 200, &type, 1, 4096, feed_closed, f);
     if (!f->stream) {
         feeds_open--;
         free(f);
-    } else if (!pthread_create(&t, NULL, feed_main, f)) {
-        pthread_detach(t);
+        return;
     }
+    feeders++;
+    if (!pthread_create(&t, NULL, feed_main, f))
+        pthread_detach(t);
 }
 
 /* ---- WebSocket echo ---- */
@@ -368,8 +381,9 @@ static int serve(odto_error *err)
 
 static void stop(const char *ms)
 {
-    pthread_mutex_lock(&queue_lock);
-    pthread_mutex_unlock(&queue_lock);
+    feeds_end = true; /* as the core does: threads of owners end before the server */
+    while (feeders)
+        usleep(1000);
     http_stop(server, deadline(ms));
     printf("stopped\n");
     fflush(stdout);
