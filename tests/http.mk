@@ -1,7 +1,11 @@
 # the HTTP server's tests: helper, unit tests, integration scripts
 if HAVE_CHECK
-check_PROGRAMS += tests/helpers/http_echo
+check_PROGRAMS += tests/helpers/http_echo tests/unit/test_http
+TESTS += tests/unit/test_http
 endif
+tests_unit_test_http_SOURCES = tests/unit/test_http.c
+tests_unit_test_http_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/host $(MHD_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_http_LDADD = libhosthttp.la libodto.la $(CHECK_LIBS)
 tests_helpers_http_echo_SOURCES = tests/helpers/http_echo.c
 tests_helpers_http_echo_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/host $(MHD_CFLAGS)
 tests_helpers_http_echo_LDADD = libhosthttp.la libodto.la

@@ -6,7 +6,8 @@
  *
  * Lines: gate on|off, stage, serve, handover, drained MS, unserve old|new MS, inflight, ready yes|no, prune,
  * connections, quit MS. Keys: threads header idle headermax body maxconn gate streams workers workq wsqueue
- * ping dead cors token cert key ws (0: without the WebSocket route). Replies to /async come from a thread of
+ * ping dead cors token cert key ws (0: without the WebSocket route) commit (us between batches of late
+ * replies). Replies to /async come from a thread of
  * their own, in batches. */
 #include "http.h"
 
@@ -49,6 +50,7 @@ static pthread_cond_t queue_filled = PTHREAD_COND_INITIALIZER;
 static odto_http_request *queue[QUEUE];
 static unsigned queue_n;
 static bool queue_quit, queue_held;
+static unsigned commit_us; /* between two batches, as a group commit would take */
 
 static void *answer_main(void *arg)
 {
@@ -58,7 +60,7 @@ static void *answer_main(void *arg)
     (void)arg;
     pthread_mutex_lock(&queue_lock);
     while (!queue_quit) {
-        if (!queue_n || queue_held) {
+        if (!commit_us && (!queue_n || queue_held)) {
             pthread_cond_wait(&queue_filled, &queue_lock);
             continue;
         }
@@ -68,6 +70,8 @@ static void *answer_main(void *arg)
         pthread_mutex_unlock(&queue_lock);
         for (unsigned i = 0; i < n; i++)
             http_api.reply(batch[i], 202, NULL, 0, odto_slice_of(body, sizeof(body) - 1), NULL, NULL);
+        if (commit_us)
+            usleep(commit_us);
         pthread_mutex_lock(&queue_lock);
     }
     pthread_mutex_unlock(&queue_lock);
@@ -79,7 +83,7 @@ static void serve_async(void *self, odto_http_request *rq)
     (void)self;
     pthread_mutex_lock(&queue_lock);
     queue[queue_n++] = rq;
-    if (queue_n == 1)
+    if (queue_n == 1 && !commit_us)
         pthread_cond_signal(&queue_filled);
     pthread_mutex_unlock(&queue_lock);
 }
@@ -470,6 +474,7 @@ static void option(http_config *c, http_listener_options *o, char *arg)
                {"ping", 0, 0, &c->ws_ping_ns, 0},
                {"dead", 0, 0, &c->ws_dead_ns, 0},
                {"ws", &websocket, 0, 0, 0},
+               {"commit", &commit_us, 0, 0, 0},
                {"cors", 0, 0, 0, &cors},
                {"token", 0, 0, 0, &o->auth_token},
                {"cert", 0, 0, 0, &o->tls_cert},
