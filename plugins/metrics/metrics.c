@@ -1,16 +1,17 @@
 /* metrics.c — the metrics engine: events of jobs.completed become rows of the event log and counters.
  *
- * handle() runs on the instance's consumer thread: it checks what the route did not check, copies a batch
- * into a free `write` and submits it; the leases are acknowledged when the store has committed. A fixed
- * number of writes is in flight; when all are, handle() waits, so nothing grows. Store callbacks run on store
- * threads, the retry on the host's timer thread.
+ * handle() runs on the instance's consumer thread and never waits: it puts the leases in a queue as long as
+ * the prefetch, so there is always room. pump() moves batches from there into free `writes`, checks what the
+ * route did not check, and submits them; the leases are acknowledged when the store has committed. It is
+ * called whenever leases came or a write became free; a fixed number of writes is in flight, and batches grow
+ * while the store is busy. Store callbacks run on store threads, the retry on the host's timer thread.
  *
  * When a store is away its writes are kept, tried again with backoff, and no further leases are asked for:
  * nothing is acknowledged, nothing lost. Both stores ignore an event id they have seen, so a write may be
  * repeated.
  *
- * metrics.lock protects the list of free writes, the list of writes that wait for a retry, the state of each
- * write and `away`. No function of the host or a store is called under it. */
+ * metrics.lock protects the queue, the list of free writes, the list of writes that wait for a retry, the
+ * state of each write, `away` and `pumping`. No function of the host or a store is called under it. */
 #include "rebuild.h"
 
 #include <odto/plugin.h>
@@ -25,7 +26,6 @@
 #define MAX_DEPTH   104 /* the deepest job a gateway lets through, and the envelope around it */
 #define BACKOFF     (200 * ODTO_MS)
 #define BACKOFF_MAX (30 * ODTO_SEC)
-#define WAIT_SLICE  ODTO_SEC /* a waiting consumer thread shows that it is alive this often */
 
 static const odto_option options[] = {
     {.name = "counters",
@@ -92,47 +92,41 @@ struct metrics {
     rebuild *rebuild; /* NULL: none needed */
 
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* a write became free, or draining */
+    pthread_cond_t idle; /* nothing is queued or in flight */
+    odto_lease *queue;   /* ring of `prefetch` leases */
+    size_t queue_size, queue_first, n_queued;
     write_slot *free, *retry;
     size_t n_writes, n_free;
     int64_t backoff;
-    bool away;        /* atomic, written under the lock */
-    bool draining;    /* from quiesce to the next start: nothing new is taken */
-    bool interrupted; /* the running handle() is to return */
+    bool away;     /* atomic, written under the lock */
+    bool draining; /* nothing is tried again */
+    bool pumping;  /* a thread is in pump() and will look again */
     char away_reason[120];
 };
 
 /* ---- state ------------------------------------------------------------------------------------- */
 
-static void slot_free(metrics *m, write_slot *w)
+static void pump(metrics *m);
+static void give_back(metrics *m, bool queued);
+
+/* Holding the lock. */
+static void slot_put(metrics *m, write_slot *w)
 {
-    pthread_mutex_lock(&m->lock);
     w->next = m->free;
     m->free = w;
     m->n_free++;
-    pthread_cond_broadcast(&m->changed);
-    pthread_mutex_unlock(&m->lock);
+    if (m->n_free == m->n_writes && m->n_queued == 0)
+        pthread_cond_broadcast(&m->idle);
 }
 
-/* A free write; waits for one. NULL when the instance drains or was interrupted. Consumer
- * thread. */
-static write_slot *slot_take(metrics *m)
+/* Holding the lock; NULL when all are in flight. */
+static write_slot *slot_get(metrics *m)
 {
-    write_slot *w = NULL;
-    pthread_mutex_lock(&m->lock);
-    while (!m->draining && !m->interrupted && !(w = m->free)) {
-        int64_t until_ns = odto_now_ns() + WAIT_SLICE;
-        struct timespec until = {until_ns / ODTO_SEC, until_ns % ODTO_SEC};
-        pthread_cond_timedwait(&m->changed, &m->lock, &until);
-        pthread_mutex_unlock(&m->lock);
-        m->host->api->beat(m->host);
-        pthread_mutex_lock(&m->lock);
-    }
+    write_slot *w = m->free;
     if (w) {
         m->free = w->next;
         m->n_free--;
     }
-    pthread_mutex_unlock(&m->lock);
     return w;
 }
 
@@ -159,6 +153,8 @@ static void set_away(metrics *m, bool away, const char *reason)
         odto_log(m->host, ODTO_INFO, "the stores answer again; consumption goes on");
     m->host->api->prefetch(m->host, m->completed, away ? 0 : prefetch_option(m));
     m->host->api->health_changed(m->host);
+    if (!away)
+        pump(m);
 }
 
 /* ---- writing ----------------------------------------------------------------------------------- */
@@ -171,7 +167,10 @@ static void settle(write_slot *w, odto_verdict verdict, const char *why)
     m->host->api->settle(m->host, w->leases, w->n, verdict, why);
     odto_metric_add(verdict == ODTO_ACK ? m->stored : m->rejected,
                     verdict == ODTO_RETURN ? 0 : (int64_t)w->n);
-    slot_free(m, w);
+    pthread_mutex_lock(&m->lock);
+    slot_put(m, w);
+    pthread_mutex_unlock(&m->lock);
+    pump(m);
 }
 
 /* Keep it and try again later; while draining give the leases back. */
@@ -195,9 +194,10 @@ static void retry_later(write_slot *w, int rc)
     /* half of it fixed, half at random: several hosts do not come back in step */
     int64_t delay = m->backoff / 2 + (int64_t)(odto_random64() % (uint64_t)(m->backoff / 2 + 1));
     pthread_mutex_unlock(&m->lock);
-    if (draining)
+    if (draining) {
         settle(w, ODTO_RETURN, NULL);
-    else
+        give_back(m, true);
+    } else
         m->host->api->timer_set(m->timer, delay);
 }
 
@@ -206,11 +206,7 @@ static write_slot *split(write_slot *w)
 {
     metrics *m = w->m;
     pthread_mutex_lock(&m->lock);
-    write_slot *half = m->free;
-    if (half) {
-        m->free = half->next;
-        m->n_free--;
-    }
+    write_slot *half = slot_get(m);
     pthread_mutex_unlock(&m->lock);
     if (!half)
         return NULL;
@@ -356,52 +352,78 @@ static bool header_of(metrics *m, const odto_lease *lease, odto_header *out)
     return false;
 }
 
-static void slot_add(write_slot *w, const odto_lease *lease, const odto_header *header)
+/* A free write with the next leases of the queue in it, unchecked. NULL when there is nothing to do now. */
+static write_slot *next_batch(metrics *m)
 {
-    size_t i = w->n++;
-    w->leases[i] = *lease;
-    w->bodies[i] = lease->event->body;
-    w->headers[i] = *header;
-    w->counted[i] = (odto_counted){.event_id = header->event_id,
-                                   .completed = header->type == ODTO_JOB_COMPLETED,
-                                   .failed = header->type == ODTO_JOB_FAILED,
-                                   .occurred_at = header->occurred_at_ms};
+    if (m->n_queued == 0 || m->away)
+        return NULL;
+    write_slot *w = slot_get(m);
+    if (!w)
+        return NULL;
+    for (w->n = 0; w->n < BATCH && m->n_queued > 0; m->n_queued--) {
+        w->leases[w->n++] = m->queue[m->queue_first];
+        m->queue_first = (m->queue_first + 1) % m->queue_size;
+    }
+    return w;
 }
 
-static void slot_begin(write_slot *w)
+/* Check the leases of w and make a write of the good ones. */
+static void write_batch(write_slot *w)
 {
-    w->n = 0;
-    w->missing = w->m->together ? TO_EVENTS : TO_EVENTS | TO_COUNTERS;
+    metrics *m = w->m;
+    size_t n = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        odto_header *h = &w->headers[n];
+        if (!header_of(m, &w->leases[i], h))
+            continue;
+        w->leases[n] = w->leases[i];
+        w->bodies[n] = w->leases[i].event->body;
+        w->counted[n++] = (odto_counted){.event_id = h->event_id,
+                                         .completed = h->type == ODTO_JOB_COMPLETED,
+                                         .failed = h->type == ODTO_JOB_FAILED,
+                                         .occurred_at = h->occurred_at_ms};
+    }
+    w->n = n;
+    w->missing = m->together ? TO_EVENTS : TO_EVENTS | TO_COUNTERS;
+    if (n > 0) {
+        submit(w);
+        return;
+    }
+    pthread_mutex_lock(&m->lock);
+    slot_put(m, w);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* Any thread. A thread that finds another one here leaves: that one looks again before it goes. */
+static void pump(metrics *m)
+{
+    write_slot *w;
+    pthread_mutex_lock(&m->lock);
+    if (m->pumping) {
+        pthread_mutex_unlock(&m->lock);
+        return;
+    }
+    m->pumping = true;
+    while ((w = next_batch(m))) {
+        pthread_mutex_unlock(&m->lock);
+        write_batch(w);
+        pthread_mutex_lock(&m->lock);
+    }
+    m->pumping = false;
+    pthread_mutex_unlock(&m->lock);
 }
 
 static void handle(void *self, const odto_lease *leases, size_t n)
 {
     metrics *m = self;
-    write_slot *w = NULL;
+    size_t taken = 0;
     pthread_mutex_lock(&m->lock);
-    m->interrupted = false;
+    for (; taken < n && m->n_queued < m->queue_size; taken++)
+        m->queue[(m->queue_first + m->n_queued++) % m->queue_size] = leases[taken];
     pthread_mutex_unlock(&m->lock);
-    for (size_t i = 0; i < n; i++) {
-        if (!w) {
-            w = slot_take(m);
-            if (!w) { /* given back: another generation takes them */
-                m->host->api->settle(m->host, leases + i, n - i, ODTO_RETURN, NULL);
-                return;
-            }
-            slot_begin(w);
-        }
-        odto_header header;
-        if (header_of(m, &leases[i], &header))
-            slot_add(w, &leases[i], &header);
-        if (w->n == BATCH) {
-            submit(w);
-            w = NULL;
-        }
-    }
-    if (w && w->n > 0)
-        submit(w);
-    else if (w)
-        slot_free(m, w);
+    if (taken < n) /* more than was asked for */
+        m->host->api->settle(m->host, leases + taken, n - taken, ODTO_RETURN, NULL);
+    pump(m);
 }
 
 /* ---- life -------------------------------------------------------------------------------------- */
@@ -432,7 +454,8 @@ static void fini(void *self)
     }
     odto_schema_free(m->envelope_schema);
     odto_schema_free(m->job_schema);
-    pthread_cond_destroy(&m->changed);
+    free(m->queue);
+    pthread_cond_destroy(&m->idle);
     pthread_mutex_destroy(&m->lock);
     free(m);
 }
@@ -449,7 +472,10 @@ static int init_slots(metrics *m, size_t n, odto_error *err)
         m->n_free++;
     }
     m->n_writes = n;
-    return 0;
+    m->queue_size = prefetch_option(m);
+    m->queue = calloc(m->queue_size, sizeof *m->queue);
+    return m->queue ? 0
+                    : odto_fail(err, -ENOMEM, "no memory for %zu leases (option prefetch)", m->queue_size);
 }
 
 static int init(odto_host *h, const odto_config *c, void **self, odto_error *err)
@@ -463,7 +489,7 @@ static int init(odto_host *h, const odto_config *c, void **self, odto_error *err
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&m->changed, &attr);
+    pthread_cond_init(&m->idle, &attr);
     pthread_condattr_destroy(&attr);
     int rc = odto_schema_compile_builtin("event-envelope", &m->envelope_schema, err);
     if (rc == 0)
@@ -528,9 +554,6 @@ static int start(void *self, odto_error *err)
     int rc = start_metrics(m, err);
     if (rc != 0)
         return rc;
-    m->draining = false; /* a generation whose successor failed is started again */
-    rebuild_free(m->rebuild);
-    m->rebuild = NULL;
     m->timer = api->timer_new(m->host, on_timer, m);
     if (!m->timer)
         return odto_fail(err, -ENOMEM, "no memory for a timer");
@@ -542,41 +565,52 @@ static int start(void *self, odto_error *err)
     return rc;
 }
 
-static void drain(metrics *m)
+/* Give back what no store has in its hands. */
+static void give_back(metrics *m, bool queued)
 {
     pthread_mutex_lock(&m->lock);
     m->draining = true;
     write_slot *list = m->retry;
     m->retry = NULL;
-    pthread_cond_broadcast(&m->changed);
+    queued |= m->away;
+    size_t n = 0;
+    odto_lease first[BATCH];
+    do {
+        for (n = 0; queued && n < BATCH && m->n_queued > 0; m->n_queued--) {
+            first[n++] = m->queue[m->queue_first];
+            m->queue_first = (m->queue_first + 1) % m->queue_size;
+        }
+        pthread_mutex_unlock(&m->lock);
+        if (n > 0)
+            m->host->api->settle(m->host, first, n, ODTO_RETURN, NULL);
+        pthread_mutex_lock(&m->lock);
+    } while (n == BATCH);
+    pthread_cond_broadcast(&m->idle);
     pthread_mutex_unlock(&m->lock);
-    while (list) { /* the store was away: the events stay in the route */
+    while (list) {
         write_slot *w = list;
         list = w->next;
         settle(w, ODTO_RETURN, NULL);
     }
 }
 
-static void interrupt(void *self)
+/* Holding the lock. */
+static bool busy(const metrics *m)
 {
-    metrics *m = self;
-    pthread_mutex_lock(&m->lock);
-    m->interrupted = true;
-    pthread_cond_broadcast(&m->changed);
-    pthread_mutex_unlock(&m->lock);
+    return m->n_free < m->n_writes || m->n_queued > 0;
 }
 
-/* What is in the stores' hands is waited for; what waits for a retry is given back. */
+/* What the stores take is waited for; what waits for a store that is away is given back. */
 static int quiesce(void *self, int64_t deadline_ns)
 {
     metrics *m = self;
-    drain(m);
+    give_back(m, false);
     struct timespec until = {deadline_ns / ODTO_SEC, deadline_ns % ODTO_SEC};
     int rc = 0;
     pthread_mutex_lock(&m->lock);
-    while (m->n_free < m->n_writes && rc == 0)
-        rc = pthread_cond_timedwait(&m->changed, &m->lock, &until);
-    rc = m->n_free < m->n_writes ? -ETIMEDOUT : 0;
+    while (busy(m) && rc == 0)
+        rc = pthread_cond_timedwait(&m->idle, &m->lock, &until);
+    rc = busy(m) ? -ETIMEDOUT : 0;
     pthread_mutex_unlock(&m->lock);
     return rc;
 }
@@ -584,7 +618,7 @@ static int quiesce(void *self, int64_t deadline_ns)
 static void stop(void *self)
 {
     metrics *m = self;
-    drain(m);
+    give_back(m, true);
     if (m->timer)
         m->host->api->timer_free(m->timer);
     m->timer = NULL;
@@ -599,7 +633,6 @@ static const odto_plugin_ops ops = {
     .start = start,
     .handle = handle,
     .health = health,
-    .interrupt = interrupt,
     .quiesce = quiesce,
     .stop = stop,
     .fini = fini,

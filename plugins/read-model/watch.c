@@ -18,11 +18,17 @@
 #define KEEP_ALIVE  (15 * ODTO_SEC)
 #define PROBE_EVERY (2 * ODTO_SEC)
 
-typedef enum slot_state { SLOT_FREE, SLOT_OPENING, SLOT_OPEN } slot_state;
+typedef enum slot_state {
+    SLOT_FREE,
+    SLOT_OPENING, /* the request handler's */
+    SLOT_OPEN,    /* the thread's */
+    SLOT_ENDING,  /* ended, but the host has not said closed yet */
+} slot_state;
 
 typedef struct slot {
+    struct watch *w;
     slot_state state;
-    bool closed; /* atomic: the client is gone */
+    bool closed; /* the host said so: the client is gone, or all was sent after the end */
     odto_http_stream *stream;
     uint64_t cursor; /* the last event that was handed over */
     int64_t written_ns;
@@ -111,7 +117,10 @@ static void slot_close(watch *w, slot *s)
 {
     w->rm->host->api->http->stream_end(s->stream);
     odto_metric_add(w->open_streams, -1);
-    slot_set(w, s, SLOT_FREE);
+    pthread_mutex_lock(&w->lock);
+    s->state = s->closed ? SLOT_FREE : SLOT_ENDING;
+    pthread_cond_broadcast(&w->wake);
+    pthread_mutex_unlock(&w->lock);
 }
 
 /* False when the client is gone. */
@@ -127,10 +136,27 @@ static bool slot_write(watch *w, slot *s, odto_slice text, uint64_t cursor)
     return true;
 }
 
+/* The client of an open stream is still there. */
+static bool slot_has_client(watch *w, slot *s)
+{
+    pthread_mutex_lock(&w->lock);
+    bool open = !s->closed;
+    pthread_mutex_unlock(&w->lock);
+    return open;
+}
+
+static bool slot_is_mine(watch *w, slot *s)
+{
+    pthread_mutex_lock(&w->lock);
+    bool mine = s->state == SLOT_OPEN;
+    pthread_mutex_unlock(&w->lock);
+    return mine;
+}
+
 /* One step of one stream; *more when it has further events waiting in the store. */
 static void slot_feed(watch *w, slot *s, bool *more)
 {
-    bool alive = !__atomic_load_n(&s->closed, __ATOMIC_ACQUIRE); /* pairs with on_closed */
+    bool alive = slot_has_client(w, s);
     if (alive && chunk_fill(w, s->cursor) == 0 && w->chunk.text.n > 0) {
         uint64_t before = s->cursor;
         alive = slot_write(w, s, odto_slice_of(w->chunk.text.p, w->chunk.text.n), w->chunk.to);
@@ -142,21 +168,19 @@ static void slot_feed(watch *w, slot *s, bool *more)
         slot_close(w, s);
 }
 
+/* Loop thread of the listener, once a stream, the last that is heard of it. */
 static void on_closed(void *arg)
 {
     slot *s = arg;
-    __atomic_store_n(&s->closed, true, __ATOMIC_RELEASE); /* pairs with slot_feed */
+    pthread_mutex_lock(&s->w->lock);
+    s->closed = true;
+    if (s->state == SLOT_ENDING)
+        s->state = SLOT_FREE;
+    pthread_cond_broadcast(&s->w->wake);
+    pthread_mutex_unlock(&s->w->lock);
 }
 
 /* ---- the thread -------------------------------------------------------------------------------- */
-
-static bool slot_is_open(watch *w, slot *s)
-{
-    pthread_mutex_lock(&w->lock);
-    bool open = s->state == SLOT_OPEN;
-    pthread_mutex_unlock(&w->lock);
-    return open;
-}
 
 /* Every stream once; true when some are behind. */
 static bool feed_all(watch *w)
@@ -164,7 +188,7 @@ static bool feed_all(watch *w)
     bool more = false;
     w->chunk.valid = false; /* read anew: the log has grown */
     for (size_t i = 0; i < w->n_slots; i++)
-        if (slot_is_open(w, &w->slots[i]))
+        if (slot_is_mine(w, &w->slots[i]))
             slot_feed(w, &w->slots[i], &more);
     return more;
 }
@@ -231,7 +255,7 @@ static bool streams_end(watch *w)
 static void close_all(watch *w)
 {
     for (size_t i = 0; i < w->n_slots; i++)
-        if (slot_is_open(w, &w->slots[i]))
+        if (slot_is_mine(w, &w->slots[i]))
             slot_close(w, &w->slots[i]);
 }
 
@@ -315,6 +339,7 @@ static void open_stream(watch *w, slot *s, odto_http_request *rq, uint64_t curso
         {"X-Accel-Buffering", "no"},
     };
     read_model *rm = w->rm;
+    s->w = w;
     s->closed = false;
     s->cursor = cursor;
     s->written_ns = rm->host->api->now(rm->host);

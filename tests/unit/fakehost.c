@@ -492,6 +492,7 @@ static void stream_end(odto_http_stream *s)
     ck_assert_msg(!s->rq->reply.stream_ended, "stream_end twice");
     s->rq->reply.stream_ended = true;
     pthread_mutex_unlock(&s->rq->f->lock);
+    fake_stream_client_gone(s->rq); /* all was sent: the last that is heard of the stream */
 }
 
 void fake_stream_blocked(odto_http_request *rq, int rc)
@@ -503,7 +504,12 @@ void fake_stream_blocked(odto_http_request *rq, int rc)
 
 void fake_stream_client_gone(odto_http_request *rq)
 {
-    rq->closed(rq->closed_arg);
+    pthread_mutex_lock(&rq->f->lock);
+    void (*closed)(void *) = rq->closed;
+    rq->closed = NULL;
+    pthread_mutex_unlock(&rq->f->lock);
+    if (closed)
+        closed(rq->closed_arg);
 }
 
 /* Does the pattern fit the path? *param is what its one {name} segment stands for. */

@@ -138,15 +138,21 @@ static size_t settled(odto_verdict v)
     return n;
 }
 
-static void begin(bool together)
+static void begin_with(bool together, const char *const *options)
 {
     odto_error err = {0};
     fakehost_setup(&f, &metrics_plugin);
+    f.options = options;
     fakehost_store(&f, "events", together ? &one : &only_events, &main_store);
     fakehost_store(&f, "counters", together ? &one : &only_counters,
                    together ? &main_store : &counters_store);
     ck_assert_int_eq(fakehost_init(&f, &err), 0);
     ck_assert_msg(fakehost_start(&f, &err) == 0, "%s", err.message);
+}
+
+static void begin(bool together)
+{
+    begin_with(together, NULL);
 }
 
 static bool ready(void)
@@ -296,45 +302,61 @@ START_TEST(one_event_the_store_refuses)
 }
 END_TEST
 
-static void *give_in_thread(void *arg)
-{
-    (void)arg;
-    for (int i = 0; i < 9; i++)
-        give("job.completed", true);
-    return NULL;
-}
-
-START_TEST(a_full_house_waits)
+START_TEST(a_busy_store_gets_larger_batches)
 {
     begin(true);
-    pthread_t t;
     main_store.hold = true;
-    pthread_create(&t, NULL, give_in_thread, NULL);
-    ck_assert(fake_wait_count(&main_store.n_held, 8));
-    usleep(20000);
-    ck_assert_uint_eq(main_store.n_held, 8); /* the ninth waits for a free write */
+    for (int i = 0; i < 100; i++)
+        give("job.completed", true);
+    ck_assert_uint_eq(main_store.n_held, 8); /* the others wait, handle() does not */
     main_store.hold = false;
     release(&main_store, 0);
-    pthread_join(t, NULL);
-    ck_assert_uint_eq(settled(ODTO_ACK), 9);
+    ck_assert_uint_eq(settled(ODTO_ACK), 100);
+    ck_assert_uint_eq(main_store.writes, 9); /* and go together */
     fakehost_stop(&f);
 }
 END_TEST
 
-START_TEST(interrupt_gives_back_what_waits)
+START_TEST(no_more_than_the_prefetch_is_held)
+{
+    static const char *const options[] = {"prefetch", "10", NULL};
+    begin_with(true, options);
+    main_store.result = -EIO;
+    for (int i = 0; i < 20; i++)
+        give("job.completed", true);
+    ck_assert_uint_eq(settled(ODTO_RETURN), 9); /* one is in a write, ten are queued */
+    main_store.result = 0;
+    fakehost_fire(&f);
+    ck_assert_uint_eq(settled(ODTO_ACK), 11);
+    fakehost_stop(&f);
+}
+END_TEST
+
+START_TEST(quiesce_writes_what_is_queued)
 {
     begin(true);
-    pthread_t t;
     main_store.hold = true;
-    pthread_create(&t, NULL, give_in_thread, NULL);
-    ck_assert(fake_wait_count(&main_store.n_held, 8));
-    while (settled(ODTO_RETURN) == 0) {
-        metrics_plugin.ops->interrupt(f.self);
-        usleep(1000);
-    }
-    pthread_join(t, NULL);
-    ck_assert_uint_eq(settled(ODTO_RETURN), 1);
+    for (int i = 0; i < 20; i++)
+        give("job.completed", true);
+    ck_assert_int_eq(metrics_plugin.ops->quiesce(f.self, odto_now_ns() + 10 * ODTO_MS), -ETIMEDOUT);
+    main_store.hold = false;
     release(&main_store, 0);
+    ck_assert_int_eq(metrics_plugin.ops->quiesce(f.self, odto_now_ns() + ODTO_SEC), 0);
+    ck_assert_uint_eq(settled(ODTO_ACK), 20);
+    fakehost_stop(&f);
+}
+END_TEST
+
+START_TEST(a_store_that_goes_away_while_draining)
+{
+    begin(true);
+    main_store.hold = true;
+    for (int i = 0; i < 20; i++)
+        give("job.completed", true);
+    ck_assert_int_eq(metrics_plugin.ops->quiesce(f.self, odto_now_ns()), -ETIMEDOUT);
+    release(&main_store, -EIO);
+    ck_assert_int_eq(metrics_plugin.ops->quiesce(f.self, odto_now_ns() + ODTO_SEC), 0);
+    ck_assert_uint_eq(settled(ODTO_RETURN), 20);
     fakehost_stop(&f);
 }
 END_TEST
@@ -397,8 +419,10 @@ int main(void)
     tcase_add_test(t, a_store_that_takes_no_submission);
     tcase_add_test(t, invalid_envelopes_are_rejected);
     tcase_add_test(t, one_event_the_store_refuses);
-    tcase_add_test(t, a_full_house_waits);
-    tcase_add_test(t, interrupt_gives_back_what_waits);
+    tcase_add_test(t, a_busy_store_gets_larger_batches);
+    tcase_add_test(t, no_more_than_the_prefetch_is_held);
+    tcase_add_test(t, quiesce_writes_what_is_queued);
+    tcase_add_test(t, a_store_that_goes_away_while_draining);
     tcase_add_test(t, quiesce_returns_what_no_store_took);
     tcase_add_test(t, lost_counters_are_rebuilt);
     tcase_add_test(t, nothing_is_consumed_before_the_counters_are_known);
