@@ -29,6 +29,7 @@ struct odto_http_stream {
     odto_http_request *rq;
 };
 struct odto_http_request {
+    odto_http_request *next; /* all_requests */
     fakehost *f;
     char method[16], target[2048], path[1024];
     char names[32][64], values[32][1024];
@@ -46,6 +47,9 @@ struct odto_http_request {
     void *closed_arg;
     int write_rc;
 };
+
+/* Requests live until the test's process ends: tests look at replies when the plugin has been stopped. */
+static odto_http_request *all_requests;
 
 static fakehost *of(odto_host *h)
 {
@@ -89,7 +93,7 @@ static bool stopping(odto_host *h)
 
 static void health_changed(odto_host *h)
 {
-    __atomic_fetch_add(&of(h)->health_changes, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&of(h)->health_changes, 1, __ATOMIC_RELEASE);
 }
 
 static odto_metric *metric(odto_host *h, odto_metric_type type, const char *name, const char *help,
@@ -550,6 +554,8 @@ odto_http_request *fakehost_send(fakehost *f, const char *method, const char *ta
                                  const char *const *headers, odto_slice body)
 {
     odto_http_request *rq = calloc(1, sizeof *rq);
+    rq->next = all_requests;
+    all_requests = rq;
     rq->f = f;
     snprintf(rq->method, sizeof rq->method, "%s", method);
     snprintf(rq->target, sizeof rq->target, "%s", target);
@@ -750,8 +756,12 @@ void fakehost_stop(fakehost *f)
     __atomic_store_n(&f->stopping, true, __ATOMIC_RELEASE);
     if (ops->stop)
         ops->stop(f->self);
-    for (odto_thread *t = f->threads; t; t = t->next)
+    while (f->threads) {
+        odto_thread *t = f->threads;
+        f->threads = t->next;
         thread_join(&f->host, t);
+        free(t);
+    }
     ops->fini(f->self);
     for (size_t i = 0; i < f->n_events; i++)
         event_unref(f->events[i]);
