@@ -1,0 +1,30 @@
+# plugins/handlers: what executes jobs
+handlers_common = \
+  plugins/handlers/common/command.c \
+  plugins/handlers/common/command.h \
+  plugins/handlers/common/loop.c \
+  plugins/handlers/common/loop.h \
+  plugins/handlers/common/request.c \
+  plugins/handlers/common/request.h \
+  plugins/handlers/common/spawn.c \
+  plugins/handlers/common/spawn.h
+
+plugins_LTLIBRARIES += builtin.la exec.la pipe.la
+builtin_la_SOURCES = plugins/handlers/builtin/builtin.c
+builtin_la_LDFLAGS = $(plugin_ldflags)
+builtin_la_LIBADD = libodto.la -lpthread -lm
+
+exec_la_SOURCES = $(handlers_common) \
+  plugins/handlers/exec/exec.c \
+  plugins/handlers/exec/template.c \
+  plugins/handlers/exec/template.h
+exec_la_LDFLAGS = $(plugin_ldflags)
+exec_la_LIBADD = libodto.la -lpthread
+
+pipe_la_SOURCES = $(handlers_common) \
+  plugins/handlers/pipe/pipe.c \
+  plugins/handlers/pipe/pipe.h \
+  plugins/handlers/pipe/reply.c \
+  plugins/handlers/pipe/worker.c
+pipe_la_LDFLAGS = $(plugin_ldflags)
+pipe_la_LIBADD = libodto.la -lpthread -lm
