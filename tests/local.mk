@@ -11,3 +11,4 @@ include %D%/unit/route.mk
 include tests/unit/core.mk
 include tests/integration/services.mk
 include tests/integration/core.mk
+include tests/unit/processor.mk

@@ -1,0 +1,12 @@
+# unit tests of plugins/processor and plugins/handlers: the built modules in a fake host
+processor_tests = tests/unit/test_processor
+if HAVE_CHECK
+check_PROGRAMS += $(processor_tests)
+TESTS += $(processor_tests)
+endif
+multihost_sources = tests/unit/multihost.c tests/unit/multihost.h
+processor_test_flags = $(AM_CPPFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
+processor_test_libs = libodto.la $(JSONC_LIBS) $(CHECK_LIBS) -ldl -lpthread
+tests_unit_test_processor_SOURCES = tests/unit/test_processor.c tests/unit/fakestore.c tests/unit/fakestore.h $(multihost_sources)
+tests_unit_test_processor_CPPFLAGS = $(processor_test_flags)
+tests_unit_test_processor_LDADD = $(processor_test_libs)
