@@ -31,7 +31,8 @@ struct unit {
     char file[4096]; /* the installed shared object */
     enum life_state state;
     struct instance *current;
-    struct image *image; /* mapped; restarts use the same copy again */
+    struct image *image;        /* mapped; restarts use the same copy again */
+    const struct image *proved; /* the last one that was kept as known good; only compared */
     unsigned images_kept;
     unsigned generation, copies; /* copies: staged so far, for unique names */
     int order;                   /* start order; stop in reverse */

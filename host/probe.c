@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -111,34 +112,44 @@ static int run_probe(const struct image *image, const char *section, const char 
     return err && err->code ? err->code : -ENOEXEC;
 }
 
-/* ---- known good copies: DATA/good/NAME.so and its hash ---- */
+/* ---- what is remembered: DATA/probed/HASH, passed its trial; DATA/good/NAME.so, has worked for a while ----
+ */
 
-static bool known_good(const struct core *core, const char *name, const char *hash)
+static void probed_path(const struct core *core, const char *hash, char *out, size_t size)
 {
-    char path[4300], have[LOADER_HASH_LEN + 1] = "";
-    snprintf(path, sizeof path, "%s/good/%s.hash", core->data_dir, name);
-    FILE *f = core->checking ? NULL : fopen(path, "re");
-    if (!f)
-        return false;
-    bool same = fread(have, 1, LOADER_HASH_LEN, f) == LOADER_HASH_LEN && strcmp(have, hash) == 0;
-    fclose(f);
-    return same;
+    snprintf(out, size, "%s/probed/%s", core->data_dir, hash);
+}
+
+static bool was_probed(const struct core *core, const char *hash)
+{
+    char path[4300];
+    probed_path(core, hash, path, sizeof path);
+    return !core->checking && access(path, F_OK) == 0;
+}
+
+static void remember_probed(const struct core *core, const char *hash)
+{
+    char path[4300];
+    if (core->checking)
+        return;
+    snprintf(path, sizeof path, "%s/probed", core->data_dir);
+    mkdir(path, 0700);
+    probed_path(core, hash, path, sizeof path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
 }
 
 void probe_mark_good(struct unit *u)
 {
-    struct core *core = u->core;
-    if (!u->image || known_good(core, u->name, u->image->hash))
+    char path[4300], hash[LOADER_HASH_LEN + 1];
+    if (crash_good_copy(u->core->data_dir, u->name, path, sizeof path) && loader_hash(path, hash) == 0 &&
+        strcmp(hash, u->image->hash) == 0)
         return;
-    char path[4300];
-    snprintf(path, sizeof path, "%s/good/%s.hash", core->data_dir, u->name);
-    if (crash_keep_good(core->data_dir, u->name, u->image->path) < 0)
-        return;
-    FILE *f = fopen(path, "we");
-    if (f) {
-        fputs(u->image->hash, f);
-        fclose(f);
-    }
+    int r = crash_keep_good(u->core->data_dir, u->name, u->image->path);
+    if (r < 0)
+        log_write(u->core->log, ODTO_WARN, NULL, "%s: can't keep a copy that works: %s", u->name,
+                  strerror(-r));
 }
 
 static bool quarantined(const struct core *core, const char *hash, odto_error *err)
@@ -159,8 +170,11 @@ static struct image *open_staged(struct unit *u, struct image *image, const char
 {
     const odto_config *c = manifest_host(u->core->manifest);
     int r = 0;
-    if (odto_config_bool(c, "probe") && !known_good(u->core, u->name, image->hash))
+    if (odto_config_bool(c, "probe") && !was_probed(u->core, image->hash)) {
         r = run_probe(image, section, manifest_path, odto_config_int(c, "probe_timeout"), err);
+        if (r == 0)
+            remember_probed(u->core, image->hash);
+    }
     if (r == 0)
         r = loader_open(image, err);
     if (r == 0)

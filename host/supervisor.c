@@ -280,12 +280,22 @@ static void restart(struct unit *u)
         unit_failed(u, &err, false);
 }
 
+/* After a calm while the copy that runs becomes the last known good one. */
+static void prove(struct unit *u)
+{
+    if (u->state != LIFE_READY || u->proved == u->image || odto_now_ns() - u->ready_since < CALM)
+        return;
+    u->proved = u->image;
+    probe_mark_good(u);
+}
+
 /* Units in start order: what others hold comes first. */
 int64_t supervisor_tick(struct core *core)
 {
     int64_t next = -1;
     for (size_t i = 0; i < core->n_units; i++) {
         struct unit *u = core->units[i];
+        prove(u);
         if (u->state != LIFE_BACKOFF)
             continue;
         int64_t now = odto_now_ns();
