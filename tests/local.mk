@@ -12,3 +12,4 @@ include tests/unit/core.mk
 include tests/integration/services.mk
 include tests/integration/core.mk
 include tests/unit/processor.mk
+include tests/fuzz/local.mk

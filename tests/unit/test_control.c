@@ -257,17 +257,26 @@ START_TEST(second_host_and_stale_socket)
 }
 END_TEST
 
+static int ask_odto(const char *verb, odto_buf *reply, odto_error *err)
+{
+    odto_buf rq = {0};
+    ck_assert(odto_control_request(&rq, verb, odto_slice_str("{\"n\":5}")));
+    int code = odto_control_ask(path, odto_slice_of(rq.p, rq.n), 5 * ODTO_SEC, reply, err);
+    odto_buf_free(&rq);
+    return code;
+}
+
 static void *asker(void *arg)
 {
-    nng_socket s = client();
-    free(ask(s, arg));
-    nng_close(s);
+    odto_buf reply = {0};
+    ck_assert_int_eq(ask_odto(arg, &reply, NULL), 0);
+    odto_buf_free(&reply);
     return NULL;
 }
 
 START_TEST(a_waiting_verb_holds_nobody_up)
 {
-    static char wait[] = "{\"verb\":\"wait\"}";
+    static char wait[] = "wait";
     core c = {0};
     control *ctl = start(&c);
     pthread_t t[CONTROL_CLIENTS - 1];
@@ -284,15 +293,6 @@ START_TEST(a_waiting_verb_holds_nobody_up)
     control_close(ctl);
 }
 END_TEST
-
-static int ask_odto(const char *verb, odto_buf *reply, odto_error *err)
-{
-    odto_buf rq = {0};
-    ck_assert(odto_control_request(&rq, verb, odto_slice_str("{\"n\":5}")));
-    int code = odto_control_ask(path, odto_slice_of(rq.p, rq.n), 5 * ODTO_SEC, reply, err);
-    odto_buf_free(&rq);
-    return code;
-}
 
 START_TEST(own_client)
 {
