@@ -17,3 +17,14 @@ libhostops_la_SOURCES = \
   host/process_stats.c host/process_stats.h
 libhostops_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/host $(INIH_CFLAGS) $(JSONC_CFLAGS)
 libhostops_la_LIBADD = libodto.la $(INIH_LIBS) $(JSONC_LIBS) -lpthread -lm
+
+# docs/manifest.md from the option tables; `make manifest-reference` writes it into the source tree
+noinst_PROGRAMS += odto-reference
+odto_reference_SOURCES = host/reference_main.c host/reference.c host/reference.h
+odto_reference_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/host
+odto_reference_LDADD = libhostops.la libodto.la -ldl
+EXTRA_DIST += docs/manifest.md
+manifest-reference: all
+	ODTO_SRCDIR=$(abs_top_srcdir) ODTO_BUILDDIR=$(abs_top_builddir) python3 \
+	  $(top_srcdir)/tests/integration/manifest_reference.py --update
+.PHONY: manifest-reference
