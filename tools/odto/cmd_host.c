@@ -43,7 +43,7 @@ static void print_status(const cli *c, const char *socket, struct json_object *o
            (long long)jint(i, "total"), (long long)jint(i, "failed"));
     printf("%-10s", "manifest");
     cli_print_style(c, PLAIN, jstr(o, "manifest"));
-    printf(", read %lld times\n%-10s", (long long)jint(o, "generation"), "data");
+    printf(", reloaded %lld times\n%-10s", (long long)jint(o, "generation"), "data");
     cli_print_style(c, PLAIN, jstr(o, "dataDir"));
     printf("\n");
 }
@@ -178,6 +178,17 @@ int cmd_routes(cli *c)
 
 /* ---- changes ---- */
 
+/* Reloads pause for fractions of a millisecond. */
+static const char *fine_millis(struct json_object *v, const char *key, char *buf, size_t size)
+{
+    struct json_object *ms = jget(v, key);
+    double value = ms ? json_object_get_double(ms) : 0;
+    if (!ms || value >= 10 || value * 1000 == (double)((int64_t)value * 1000))
+        return ms ? cli_millis((int64_t)value, buf, size) : "-";
+    snprintf(buf, size, "%.2fms", value);
+    return buf;
+}
+
 static void print_verdicts(const cli *c, struct json_object *o)
 {
     static const char *const columns[] = {"NAME", "VERDICT", ">GEN", ">TOOK", ">PAUSE", "REASON", NULL};
@@ -193,12 +204,11 @@ static void print_verdicts(const cli *c, struct json_object *o)
     for (size_t i = 0; t && i < n; i++) {
         struct json_object *v = json_object_array_get_idx(list, i);
         const char *step = jstr(v, "step"), *reason = jstr(v, "reason");
-        table_cell(t, BOLD, "%s", jstr(v, "name"));
+        table_cell(t, BOLD, "%s", *jstr(v, "name") ? jstr(v, "name") : "all");
         table_cell(t, cli_state_style(jstr(v, "action")), "%s", jstr(v, "action"));
         table_cell(t, PLAIN, "%lld", (long long)jint(v, "generation"));
-        table_cell(t, PLAIN, "%s", cli_millis(jint(v, "durationMs"), took, sizeof(took)));
-        table_cell(t, PLAIN, "%s",
-                   jget(v, "pauseMs") ? cli_millis(jint(v, "pauseMs"), pause, sizeof(pause)) : "-");
+        table_cell(t, PLAIN, "%s", fine_millis(v, "durationMs", took, sizeof(took)));
+        table_cell(t, PLAIN, "%s", fine_millis(v, "pauseMs", pause, sizeof(pause)));
         table_cell(t, PLAIN, "%s%s%s", *reason && *step ? step : "", *reason && *step ? ": " : "", reason);
     }
     table_print(t, "nothing changed");
@@ -226,10 +236,12 @@ int cmd_change(cli *c)
     return changed(c, c->command->name, c->argc ? one_arg("name", c->argv[0]) : NULL);
 }
 
-static int done(cli *c, int code, struct json_object *o)
+static int done(cli *c, int code, struct json_object *o, const char *said)
 {
     if (code == CLI_OK && c->json)
         cli_json(o);
+    else if (code == CLI_OK)
+        printf("%s", said);
     json_object_put(o);
     return code;
 }
@@ -240,14 +252,14 @@ int cmd_log_level(cli *c)
     if (cli_get(c, "plugin"))
         json_object_object_add(args, "plugin", json_object_new_string(cli_get(c, "plugin")));
     int code = ask(c, "log-level", args, &o);
-    return done(c, code, o);
+    return done(c, code, o, "changed\n");
 }
 
 int cmd_simple(cli *c)
 {
     struct json_object *o = NULL;
     int code = ask(c, c->command->name, NULL, &o);
-    return done(c, code, o);
+    return done(c, code, o, strcmp(c->command->name, "stop") == 0 ? "the host is stopping\n" : "done\n");
 }
 
 int cmd_text(cli *c)
@@ -256,7 +268,7 @@ int cmd_text(cli *c)
     int code = ask(c, c->command->name, NULL, &o);
     if (code == CLI_OK && !c->json)
         fputs(jstr(o, "text"), stdout);
-    return done(c, code, o);
+    return done(c, code, o, "");
 }
 
 /* ---- tail ---- */
