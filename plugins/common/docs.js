@@ -11,7 +11,7 @@
     for (const [k, v] of Object.entries(attributes || {})) {
       if (k in e && typeof v !== 'string') e[k] = v; else e.setAttribute(k, v);
     }
-    for (const c of children.flat()) {
+    for (const c of children.flat(Infinity)) {
       if (c !== null && c !== undefined && c !== '') e.append(c);
     }
     return e;
@@ -99,7 +99,8 @@
     const inputs = parameters.filter(p => p.in !== 'cookie').map(p => ({p, e: make('input', {name: p.name, autocomplete: 'off'})}));
     const type = body ? Object.keys(body.content || {})[0] : null;
     const text = type && make('textarea', {'aria-label': 'Request body', spellcheck: 'false'});
-    if (text) text.value = JSON.stringify(example(body.content[type].schema || {}, resolve, 0), null, 2);
+    const shown = type && (body.content[type].example ?? example(body.content[type].schema || {}, resolve, 0));
+    if (text) text.value = JSON.stringify(shown, null, 2);
     const out = make('pre', {hidden: true, 'aria-live': 'polite'});
     const form = make('form', {}, inputs.map(i => make('label', {}, i.p.name + ' ', i.e)), text, make('button', {}, 'Send'));
     form.addEventListener('submit', async event => {
