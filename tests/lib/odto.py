@@ -45,6 +45,8 @@ def _build_dir():
 BUILD = _build_dir()
 HOST = BUILD / "odto-host"
 ODTO = BUILD / "odto"
+# the transport of the embedded manifest's routes
+TRANSPORT = os.environ.get("ODTO_TEST_TRANSPORT", "spool")
 # slow builds (sanitizers, valgrind) and busy machines: ODTO_TEST_SLOW=3 makes every wait three times as long
 SLOW = float(os.environ.get("ODTO_TEST_SLOW", "1"))
 
@@ -265,9 +267,9 @@ class Manifest:
             "host": {"shutdown_timeout": "10s"},
             "log": {"level": "info"},
             "store main": {"module": "sqlite"},
-            "route jobs.created": {"transport": "spool", "dead_letter": "jobs.failed.validation"},
-            "route jobs.completed": {"transport": "spool", "dead_letter": "jobs.failed.validation"},
-            "route jobs.failed.validation": {"transport": "spool"},
+            "route jobs.created": {"transport": TRANSPORT, "dead_letter": "jobs.failed.validation"},
+            "route jobs.completed": {"transport": TRANSPORT, "dead_letter": "jobs.failed.validation"},
+            "route jobs.failed.validation": {"transport": TRANSPORT},
             "handler builtin": {"types": "echo, sleep, fail", "concurrency": "64"},
             "plugin gateway": {"listen": address()},
             "plugin processor": {"listen": address(), "jobs": "main"},
