@@ -196,5 +196,7 @@ void listener_match(http_listener *ln, enum method m, odto_slice path, bool webs
         out->mount = listener_face(ln);
     if (out->mount)
         out->mount->refs++;
+    if (out->route && !websocket && !out->mount->owner && (out->face = listener_face(ln)))
+        out->face->refs++;
     pthread_mutex_unlock(&ln->server->lock);
 }

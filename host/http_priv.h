@@ -73,6 +73,7 @@ typedef struct route_ref {
 
 typedef struct route_match {
     http_mount *mount; /* with a reference; NULL when nothing matched */
+    http_mount *face;  /* with a reference: of a built-in route, whose CORS policy holds; else NULL */
     http_route *route;
     uint32_t allow;      /* bits of the methods this path has, when none fits */
     bool other_protocol; /* the path is there, but for WebSocket (or the other way round) */
@@ -260,7 +261,7 @@ struct odto_http_request {
     bool body_in_arena, bad_target, bad_correlation;
     bool held; /* counts in owner->held */
     enum method method_id;
-    http_mount *mount;
+    http_mount *mount, *face;
     http_route *route;
     http_owner *owner; /* of the dispatch */
     int64_t t0, park_until;

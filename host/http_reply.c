@@ -77,8 +77,9 @@ static void response_headers(odto_http_request *rq, struct MHD_Response *resp)
             http_log(s, ODTO_WARN, &rq->correlation, "response header %.40s left out: not a valid header",
                      r->headers[i].name);
     }
-    if (rq->mount && rq->mount->cors) {
-        MHD_add_response_header(resp, "Access-Control-Allow-Origin", rq->mount->cors);
+    const http_mount *policy = rq->face ? rq->face : rq->mount;
+    if (policy && policy->cors) {
+        MHD_add_response_header(resp, "Access-Control-Allow-Origin", policy->cors);
         MHD_add_response_header(resp, "Access-Control-Allow-Methods", "GET, OPTIONS");
         MHD_add_response_header(resp, "Access-Control-Allow-Headers", "Content-Type");
     }

@@ -70,6 +70,8 @@ void request_destroy(odto_http_request *rq)
     }
     if (rq->mount)
         mount_unref(rq->mount);
+    if (rq->face)
+        mount_unref(rq->face);
     rq->magic = 0;
     if (loop_is_self(l) && l->n_spare < MAX_SPARE) {
         rq->next = l->spare;
@@ -306,14 +308,17 @@ static void answer_unmatched(odto_http_request *rq, const route_match *m)
 static void request_match(odto_http_request *rq)
 {
     route_match m;
-    http_mount *before = rq->mount;
+    http_mount *before = rq->mount, *face = rq->face;
     listener_match(rq->conn->listener, rq->method_id, rq->path, false, &m);
     rq->mount = m.mount;
+    rq->face = m.face;
     rq->route = m.route;
     rq->n_params = m.n_params;
     memcpy(rq->params, m.params, m.n_params * sizeof(m.params[0]));
     if (before)
         mount_unref(before);
+    if (face)
+        mount_unref(face);
     if (!m.route)
         answer_unmatched(rq, &m);
 }
