@@ -5,7 +5,7 @@ Serves the gateway's and the read model's routes on one port that the kernel cho
 is deterministic. `Fake.fail` names paths that answer otherwise: an HTTP status, "hang" (no answer) or
 "close" (the connection is cut).
 
-Run by itself it prints its URL and serves until its stdin ends:  fake_system.py [--jobs N] [--port P] [--live]
+Run by itself it prints its URL and serves until its stdin ends:  fake_system.py [--jobs N] [--port P] [--live] [--forever]
 """
 import json
 import os
@@ -77,6 +77,7 @@ class Fake:
         self.thread.start()
 
     def close(self):
+        self.fail["*"] = "close"  # connections that are kept open end too
         self.server.shutdown()
         self.server.server_close()
 
@@ -194,6 +195,8 @@ def main():
         return int(args[args.index(name) + 1]) if name in args else other
     fake = Fake(value("--jobs", 40), "--live" in args, value("--port", 0))
     print(fake.url, flush=True)
+    while "--forever" in args:
+        time.sleep(3600)
     for line in sys.stdin:
         word = line.split()
         if len(word) == 3 and word[0] == "fail":

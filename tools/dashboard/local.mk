@@ -29,6 +29,7 @@ tools_dashboard_libdashboard_la_SOURCES = \
   %D%/progress.c %D%/progress.h \
   %D%/registry.c %D%/registry.h \
   %D%/snapshot.c %D%/snapshot.h \
+  %D%/style.c %D%/style.h \
   %D%/ui.c %D%/ui.h \
   %D%/ui_do.c \
   %D%/ui_form.c \

@@ -154,30 +154,56 @@ static void begin_round(net *n)
 
 /* ---- answers ------------------------------------------------------------------------------- */
 
+/* "localhost:3000" of a URL. */
+static void host_of(const char *url, char *out, size_t size)
+{
+    const char *p = url ? strstr(url, "://") : NULL;
+    text_clean(out, size, p ? p + 3 : "");
+    out[strcspn(out, "/")] = '\0';
+}
+
+static void transport_error(const net *n, const request *r, CURLcode rc, char *why, size_t size)
+{
+    char *url = NULL, host[96], text[160];
+    curl_easy_getinfo(r->easy, CURLINFO_EFFECTIVE_URL, &url);
+    host_of(url, host, sizeof host);
+    switch (rc) {
+    case CURLE_OPERATION_TIMEDOUT:
+        snprintf(why, size, "timeout: no answer within %d s", (n->cfg.timeout_ms + 500) / 1000);
+        break;
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_COULDNT_RESOLVE_HOST:
+        snprintf(why, size, "cannot connect to %s", host);
+        break;
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_GOT_NOTHING:
+        snprintf(why, size, "the connection to %s was cut", host);
+        break;
+    default:
+        text_clean(text, sizeof text, r->error[0] ? r->error : curl_easy_strerror(rc));
+        snprintf(why, size, "%s", text);
+        break;
+    }
+}
+
 /* Why a request failed, in words that say what to do; true when it succeeded with a 2xx. */
 static bool outcome(net *n, request *r, CURLcode rc, char *why, size_t size)
 {
     long code = 0;
-    char *url = NULL, text[160];
+    char text[160];
     why[0] = '\0';
     curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &code);
-    curl_easy_getinfo(r->easy, CURLINFO_EFFECTIVE_URL, &url);
-    if (rc == CURLE_OPERATION_TIMEDOUT) {
-        snprintf(why, size, "timeout: no answer within %d s", (n->cfg.timeout_ms + 500) / 1000);
-    } else if (rc == CURLE_COULDNT_CONNECT || rc == CURLE_COULDNT_RESOLVE_HOST) {
-        char host[96] = "";
-        const char *p = url ? strstr(url, "://") : NULL;
-        text_clean(host, sizeof host, p ? p + 3 : "");
-        host[strcspn(host, "/")] = '\0';
-        snprintf(why, size, "cannot connect to %s", host);
-    } else if (rc != CURLE_OK) {
-        text_clean(text, sizeof text, r->error[0] ? r->error : curl_easy_strerror(rc));
-        snprintf(why, size, "%s", text);
-    } else if (code < 200 || code > 299) {
+    if (rc != CURLE_OK) {
+        transport_error(n, r, rc, why, size);
+        return false;
+    }
+    if (code < 200 || code > 299) {
         parse_error_body(odto_slice_of(r->body.p, r->body.n), text, sizeof text);
         snprintf(why, size, text[0] ? "HTTP %ld: %s" : "HTTP %ld", code, text);
+        return false;
     }
-    return rc == CURLE_OK && code >= 200 && code <= 299;
+    return true;
 }
 
 static void source_ok(net *n, source_id id, request *r)

@@ -36,34 +36,6 @@ struct screen {
     char osc[OSC_MAX];
     char restore[128];
     size_t restore_n;
-    attr_t attrs[ROLE_COUNT];
-    short selected_pair;
-};
-
-typedef struct role_style {
-    short dark, light, both; /* of 256 colours; -1 the terminal's own */
-    short few_dark, few;     /* of 8 colours, dark background known or not */
-    attr_t mono;
-} role_style;
-
-static const role_style styles[ROLE_COUNT] = {
-    [ROLE_TEXT] = {-1, -1, -1, -1, -1, A_NORMAL},
-    [ROLE_DIM] = {245, 243, 244, -1, -1, A_NORMAL},
-    [ROLE_STRONG] = {-1, -1, -1, -1, -1, A_BOLD},
-    [ROLE_BORDER] = {239, 250, 245, -1, -1, A_NORMAL},
-    [ROLE_FOCUS] = {75, 25, 32, COLOR_CYAN, COLOR_BLUE, A_BOLD},
-    [ROLE_TITLE] = {252, 236, -1, -1, -1, A_BOLD},
-    [ROLE_KEY] = {75, 25, 32, COLOR_CYAN, COLOR_BLUE, A_BOLD},
-    [ROLE_ACCENT] = {80, 30, 31, COLOR_CYAN, COLOR_BLUE, A_NORMAL},
-    [ROLE_OK] = {114, 28, 34, COLOR_GREEN, COLOR_GREEN, A_NORMAL},
-    [ROLE_RUN] = {75, 25, 32, COLOR_CYAN, COLOR_BLUE, A_NORMAL},
-    [ROLE_WAIT] = {180, 94, 137, COLOR_YELLOW, COLOR_MAGENTA, A_NORMAL},
-    [ROLE_WARN] = {221, 130, 172, COLOR_YELLOW, COLOR_MAGENTA, A_UNDERLINE},
-    [ROLE_FAIL] = {203, 160, 167, COLOR_RED, COLOR_RED, A_BOLD},
-    [ROLE_GRAPH_LOW] = {72, 29, 36, COLOR_GREEN, COLOR_GREEN, A_NORMAL},
-    [ROLE_GRAPH_MID] = {114, 28, 35, COLOR_GREEN, COLOR_GREEN, A_NORMAL},
-    [ROLE_GRAPH_HIGH] = {156, 22, 70, COLOR_GREEN, COLOR_GREEN, A_NORMAL},
-    [ROLE_INPUT] = {-1, -1, -1, -1, -1, A_UNDERLINE},
 };
 
 void screen_caps(caps *c, bool no_color, bool ascii)
@@ -82,40 +54,16 @@ void screen_caps(caps *c, bool no_color, bool ascii)
     }
 }
 
-static short color_of(const screen *s, role r)
-{
-    const role_style *st = &styles[r];
-    if (s->caps->colors >= 256) {
-        return s->theme == THEME_DARK ? st->dark : s->theme == THEME_LIGHT ? st->light : st->both;
-    }
-    return s->theme == THEME_DARK ? st->few_dark : st->few;
-}
-
+/* One pair for each role, one for the selected row. */
 static void set_colors(screen *s)
 {
-    bool many = s->caps->colors >= 256;
-    bool known = s->theme != THEME_AUTO;
-    for (int r = 0; r < ROLE_COUNT; r++) {
-        short bg = -1;
-        s->attrs[r] = s->caps->colors ? A_NORMAL : styles[r].mono;
-        if (!s->caps->colors) {
-            continue;
-        }
-        if (r == ROLE_INPUT && many && known) {
-            bg = s->theme == THEME_DARK ? 237 : 254;
-        } else if (r == ROLE_INPUT) {
-            s->attrs[r] = A_UNDERLINE;
-        } else if ((r == ROLE_DIM || r == ROLE_BORDER) && !many) {
-            s->attrs[r] = r == ROLE_DIM ? A_NORMAL : A_DIM;
-        } else if (r == ROLE_STRONG || r == ROLE_KEY) {
-            s->attrs[r] = A_BOLD;
-        }
-        init_pair((short)(r + 1), color_of(s, (role)r), bg);
+    for (int r = 0; s->caps->colors && r < ROLE_COUNT; r++) {
+        style st = style_of((role)r, 0, s->caps->colors, s->theme);
+        init_pair((short)(r + 1), st.fg, st.bg);
     }
-    s->selected_pair = 0;
-    if (many && known) {
-        init_pair(PAIR_SELECTED, s->theme == THEME_DARK ? 255 : 16, s->theme == THEME_DARK ? 24 : 153);
-        s->selected_pair = PAIR_SELECTED;
+    if (s->caps->colors) {
+        style st = style_of(ROLE_TEXT, ATTR_SELECTED, s->caps->colors, s->theme);
+        init_pair(PAIR_SELECTED, st.fg, st.bg);
     }
 }
 
@@ -299,17 +247,10 @@ void screen_invalidate(screen *s)
 static void make_cchar(const screen *s, const cell *c, cchar_t *out)
 {
     wchar_t text[2] = {(wchar_t)c->ch, 0};
-    attr_t attr = s->attrs[c->role];
-    short pair = s->caps->colors ? (short)(c->role + 1) : 0;
-    attr |= c->attr & ATTR_BOLD ? A_BOLD : 0;
-    if (c->attr & ATTR_SELECTED) {
-        if (s->selected_pair) {
-            pair = s->selected_pair;
-        } else {
-            attr |= A_REVERSE;
-            pair = 0;
-        }
-    }
+    style st = style_of((role)c->role, c->attr, s->caps->colors, s->theme);
+    bool selected = c->attr & ATTR_SELECTED;
+    short pair = !s->caps->colors ? 0 : selected ? PAIR_SELECTED : (short)(c->role + 1);
+    attr_t attr = (st.bold ? A_BOLD : 0) | (st.underline ? A_UNDERLINE : 0) | (st.reverse ? A_REVERSE : 0);
     setcchar(out, text, attr, pair, NULL);
 }
 

@@ -6,14 +6,9 @@
 #define DASH_SCREEN_H
 
 #include "grid.h"
+#include "style.h"
 
 typedef struct screen screen;
-
-typedef enum theme {
-    THEME_AUTO, /* colours that read on both; the terminal is asked for its background */
-    THEME_DARK,
-    THEME_LIGHT
-} theme;
 
 typedef enum screen_event_kind {
     EVENT_NONE, /* nothing more to read */

@@ -13,7 +13,6 @@
 #define SPLASH_MIN_MS  500
 #define SPLASH_STEP_MS 80
 #define NOTICE_MS      4000
-#define STALE_MS       3000
 
 int ui_init(ui *u, const caps *c, const ui_ops *ops, void *ctx, int64_t now_ms)
 {

@@ -26,13 +26,12 @@ void view_age(const ui *u, source_id src, char *out, size_t size)
 {
     const source *s = &u->snap->src[src];
     out[0] = '\0';
-    if (s->failures > 0 && s->ok_ms) {
-        char age[24];
-        int64_t seconds = (u->now_ms - s->ok_ms) / 1000;
-        text_duration(age, sizeof age, seconds < 0 ? 0 : seconds * 1000);
-        /* whole seconds: "7s", not "7.00s" */
-        if (seconds < 60) {
-            snprintf(age, sizeof age, "%llds", (long long)(seconds < 0 ? 0 : seconds));
+    int64_t seconds = (u->now_ms - s->ok_ms) / 1000;
+    if (s->failures > 0 && s->ok_ms && seconds >= 2) {
+        char age[32];
+        text_duration(age, sizeof age, seconds * 1000);
+        if (seconds < 60) { /* "7s", not "7.00s" */
+            snprintf(age, sizeof age, "%llds", (long long)seconds);
         }
         snprintf(out, size, "%s old", age);
     }

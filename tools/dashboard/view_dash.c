@@ -112,7 +112,7 @@ static void throughput(const ui *u, grid *g, rect box)
         bool edge = i == 0 || i == r.h - 1;
         grid_char(g, r.x - 1, r.y + i, ROLE_BORDER, edge ? 0x2524 : 0x2502);
     }
-    text_rate(label, sizeof label, top);
+    text_count(label, sizeof label, top);
     grid_text_right(g, r.x - 1, r.y, 5, ROLE_DIM, label);
     grid_text_right(g, r.x - 1, r.y + r.h - 1, 5, ROLE_DIM, "0");
     plot_area(g, r, s->v, s->n, top);
@@ -144,7 +144,7 @@ static int alerts_away(const ui *u, grid *g, rect r)
         return 0;
     }
     if (s->failures >= ALERT_RETRY_SHOW) {
-        grid_printf(g, r.x, r.y, r.w, ROLE_WARN, "Alerts unavailable, retrying (%d)", s->failures);
+        grid_printf(g, r.x, r.y, r.w, ROLE_WARN, "Unavailable, attempt %d", s->failures);
     } else {
         grid_printf(g, r.x, r.y, r.w, ROLE_WARN, "Alerts: attempt %d failed", s->failures);
     }
