@@ -145,6 +145,8 @@ class Fake:
             failed = total // 8
             return 200, {"totalJobs": total, "completedJobs": total - failed, "failedJobs": failed,
                          "pendingJobs": 5, "executingJobs": 2, "lastEventTime": stamp(self.base_ms)}
+        if path == "/jobs" and body is None:
+            return 200, {"jobs": self.jobs(int(query.get("limit", ["50"])[0])), "nextCursor": None}
         if path == "/jobs/recent":
             return 200, self.jobs(int(query.get("limit", ["10"])[0]))
         if path.startswith("/jobs/"):

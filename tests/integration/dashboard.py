@@ -353,7 +353,7 @@ def _():
             t.shows("Nothing is running here")
             t.keys("L")
             t.until(lambda s: "Throughput" in s and "COMPLETED" in s, "the dashboard of what was launched", 20)
-            pid = json.loads((t.dir / "state" / "odto" / "launch.json").read_text())["processes"][0]["pid"]
+            pid = json.loads((t.dir / "state" / "odto-launch" / "launch.json").read_text())["processes"][0]["pid"]
             os.kill(pid, 0)
             t.keys("\x11")
             t.shows("Shut down?")

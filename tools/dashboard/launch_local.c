@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct parts {
     char host[512], manifest[512];
@@ -55,22 +54,10 @@ static int prereqs(launch *l, parts *p)
     return 0;
 }
 
-/* In a build tree the plugins are not installed yet. */
-static void plugin_dir(void)
-{
-    char self[512], dir[560];
-    locate_self(self, sizeof self);
-    snprintf(dir, sizeof dir, "%s/.libs", self);
-    if (access(dir, X_OK) == 0) {
-        setenv("ODTO_PLUGIN_DIR", dir, 0);
-    }
-}
-
 static int deploy(launch *l, const parts *p)
 {
     char *argv[] = {(char *)p->host, "-c", (char *)p->manifest, NULL};
     launch_step_line(l, "deploy", "starting", "starting %s", p->host);
-    plugin_dir();
     int64_t pid = launch_spawn(l, argv);
     if (pid < 0) {
         return launch_fail(l, "deploy", "check the file's rights", "%s: %s", p->host, strerror((int)-pid));

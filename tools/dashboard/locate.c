@@ -103,11 +103,11 @@ int locate_state(char *out, size_t size, bool make)
 {
     const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     if (xdg && xdg[0] == '/') {
-        snprintf(out, size, "%s/odto", xdg);
+        snprintf(out, size, "%s/odto-launch", xdg);
     } else if (home && home[0] == '/') {
-        snprintf(out, size, "%s/.local/state/odto", home);
+        snprintf(out, size, "%s/.local/state/odto-launch", home);
     } else {
-        snprintf(out, size, "/tmp/odto-%ld", (long)getuid());
+        snprintf(out, size, "/tmp/odto-launch-%ld", (long)getuid());
     }
     for (char *p = out + 1; make && (p = strchr(p, '/')); p++) {
         *p = '\0';

@@ -15,7 +15,8 @@ bool locate_program(const char *name, char *out, size_t size);
 bool locate_manifest(char *out, size_t size);
 /* A file of the source or data folder, such as "contracts/ui-registry.json" (installed: its last part). */
 bool locate_data(const char *name, char *out, size_t size);
-/* $XDG_STATE_HOME/odto or ~/.local/state/odto; made with mode 0700 when `make`. 0 or -errno. */
+/* What the launcher remembers: $XDG_STATE_HOME/odto-launch or ~/.local/state/odto-launch; made with mode
+ * 0700 when `make`. 0 or -errno. */
 int locate_state(char *out, size_t size, bool make);
 /* The value of key in [section] of an INI file, or false. */
 bool locate_ini(const char *file, const char *section, const char *key, char *out, size_t size);

@@ -54,6 +54,7 @@ struct net {
     snapshot *cur;
     request rq[RQ_COUNT];
     bool dirty;
+    bool recent_only; /* this read model has no GET /jobs */
     int64_t next_round_ns, last_stats_ns, last_total;
     double last_accepted;
     job_detail *draft; /* being put together by RQ_JOB and RQ_EVENTS */
@@ -134,14 +135,21 @@ static void begin_detail(net *n)
     curl_free(id);
 }
 
-static void begin_round(net *n)
+/* GET /jobs tells times and attempts; a read model without it has at least GET /jobs/recent. */
+static void begin_jobs(net *n)
 {
     char path[80];
+    snprintf(path, sizeof path, n->recent_only ? "/jobs/recent?limit=%d" : "/jobs?limit=%d",
+             n->cfg.jobs_limit);
+    begin(n, SRC_JOBS, n->read, path);
+}
+
+static void begin_round(net *n)
+{
     begin(n, SRC_GATEWAY, n->gateway, "/healthz");
     begin(n, SRC_READ, n->read, "/health");
     begin(n, SRC_STATS, n->read, "/stats");
-    snprintf(path, sizeof path, "/jobs/recent?limit=%d", n->cfg.jobs_limit);
-    begin(n, SRC_JOBS, n->read, path);
+    begin_jobs(n);
     begin(n, SRC_ALERTS, n->gateway, "/proxy/alerts");
     begin(n, SRC_HOST, n->gateway, "/metrics");
     if (n->prom[0]) {
@@ -299,6 +307,19 @@ static void keep_alerts(alert_list **slot, alert_list *l)
     *slot = l;
 }
 
+/* GET /jobs refused as such: asks the older route, from now on. */
+static bool falls_back(net *n, request *r, CURLcode rc)
+{
+    long code = 0;
+    curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &code);
+    if (n->recent_only || rc != CURLE_OK || (code != 400 && code != 404 && code != 405)) {
+        return false;
+    }
+    n->recent_only = true;
+    begin_jobs(n);
+    return true;
+}
+
 static void take_source(net *n, source_id id, CURLcode rc)
 {
     request *r = &n->rq[id];
@@ -306,6 +327,9 @@ static void take_source(net *n, source_id id, CURLcode rc)
     odto_error err = {0};
     char why[200];
     bool ok = outcome(n, r, rc, why, sizeof why);
+    if (id == SRC_JOBS && !ok && falls_back(n, r, rc)) {
+        return;
+    }
     r->tried = true;
     if (ok && id == SRC_STATS) {
         take_stats(n, body, &err);

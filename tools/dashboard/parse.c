@@ -83,7 +83,7 @@ static void read_job(json_object *o, job *j)
 {
     static const char *const started[] = {"startedAt", "executedAt", NULL};
     static const char *const finished[] = {"finishedAt", "completedAt", NULL};
-    static const char *const attempts[] = {"attempts", "attemptCount", "attempt", NULL};
+    static const char *const attempts[] = {"attempt", "attemptCount", "attempts", NULL};
     memset(j, 0, sizeof *j);
     get_text(get(o, "id"), j->id, sizeof j->id);
     get_text(get(o, "type"), j->type, sizeof j->type);
@@ -248,6 +248,11 @@ int parse_job_detail(odto_slice body, job_detail *d, odto_error *err)
     json_object *e = get(o, "error");
     get_text(json_object_is_type(e, json_type_object) && get(e, "message") ? get(e, "message") : e,
              d->job_error, sizeof d->job_error);
+    /* told above it, as lists */
+    static const char *const told[] = {"attempts", "timeline", "timings", NULL};
+    for (const char *const *k = told; *k; k++) {
+        json_object_object_del(o, *k);
+    }
     text_clean_lines(d->body, sizeof d->body,
                      json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
                                                            JSON_C_TO_STRING_NOSLASHESCAPE));

@@ -148,10 +148,11 @@ static int alerts_away(const ui *u, grid *g, rect r)
     } else {
         grid_printf(g, r.x, r.y, r.w, ROLE_WARN, "Alerts: attempt %d failed", s->failures);
     }
-    if (r.h > 1) {
-        grid_text(g, r.x, r.y + 1, r.w, ROLE_DIM, s->error);
-    }
-    return r.h > 1 ? 2 : 1;
+    /* alerts that were known stay in sight below the reason */
+    bool known = u->snap->alerts && u->snap->alerts->n;
+    pen p = {g, {r.x, r.y + 1, r.w, known && r.h > 1 ? 1 : r.h - 1}, 0, 0};
+    pen_wrapped(&p, ROLE_DIM, s->error);
+    return 1 + (p.line < p.r.h ? p.line : p.r.h);
 }
 
 static void alerts_line(const ui *u, grid *g, rect r)
@@ -303,29 +304,80 @@ static role depth_role(const route_row *q)
     return part >= 0.8 ? ROLE_FAIL : part >= 0.5 ? ROLE_WARN : q->depth > 0 ? ROLE_RUN : ROLE_DIM;
 }
 
+static void fill_picture(grid *g, int x, int y, int w, const route_row *q)
+{
+    if (q->capacity > 0) {
+        plot_gauge(g, x, y, w, depth_role(q), q->depth / q->capacity);
+    } else {
+        plot_spark(g, x, y, w, ROLE_RUN, q->history, q->n_history);
+    }
+}
+
+static int put_rate(grid *g, int right, int y, double v)
+{
+    char rate[16];
+    text_rate(rate, sizeof rate, v > 0 ? v : 0);
+    grid_text_right(g, right - 2, y, 6, ROLE_TEXT, rate);
+    grid_text(g, right - 2, y, 2, ROLE_DIM, "/s");
+    return right - 9;
+}
+
+/* The queue panel alone: everything that is known of a route, columns from the right edge. */
+static void route_full(grid *g, rect r, int y, const route_row *q)
+{
+    char text[16];
+    int x = put_rate(g, r.x + r.w, y, q->out_rate);
+    x = put_rate(g, x, y, q->in_rate);
+    text_count(text, sizeof text, q->acked);
+    grid_text_right(g, x, y, 9, ROLE_DIM, text);
+    fill_picture(g, x - 20, y, 10, q);
+    text_count(text, sizeof text, q->capacity);
+    grid_text_right(g, x - 21, y, 7, ROLE_DIM, q->capacity > 0 ? text : "-");
+    text_count(text, sizeof text, q->depth);
+    grid_text_right(g, x - 29, y, 7, depth_role(q), text);
+    grid_text(g, r.x, y, x - 37 - r.x, ROLE_TEXT, q->name);
+}
+
+static void route_full_head(grid *g, rect r)
+{
+    static const struct {
+        int right;
+        const char *name;
+    } heads[] = {{0, "OUT"}, {9, "IN"}, {18, "DONE"}, {39, "OF"}, {47, "DEPTH"}};
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        grid_text_right(g, r.x + r.w - heads[i].right, r.y, 6, ROLE_DIM, heads[i].name);
+    }
+    grid_text(g, r.x + r.w - 38, r.y, 4, ROLE_DIM, "FILL");
+    grid_text(g, r.x, r.y, 8, ROLE_DIM, "QUEUE");
+}
+
 /* Columns of the queue list, counted from the right edge: depth, fill, rate. */
 static void route_line(grid *g, rect r, int y, const route_row *q)
 {
     bool wide = r.w >= 40;
     int right = r.x + r.w, tail = wide ? 24 : 15;
-    char depth[16], rate[16];
+    char depth[16];
+    if (r.w >= 70) {
+        route_full(g, r, y, q);
+        return;
+    }
     text_count(depth, sizeof depth, q->depth);
-    text_rate(rate, sizeof rate, q->out_rate > 0 ? q->out_rate : 0);
     grid_text(g, r.x, y, r.w - tail, ROLE_TEXT, q->name);
     grid_text_right(g, right - tail + 7, y, 6, depth_role(q), depth);
-    if (wide && q->capacity > 0) {
-        plot_gauge(g, right - tail + 8, y, 8, depth_role(q), q->depth / q->capacity);
-    } else if (wide) {
-        plot_spark(g, right - tail + 8, y, 8, ROLE_RUN, q->history, q->n_history);
+    if (wide) {
+        fill_picture(g, right - tail + 8, y, 8, q);
     }
-    grid_text_right(g, right - 2, y, 6, ROLE_TEXT, rate);
-    grid_text(g, right - 2, y, 2, ROLE_DIM, "/s");
+    put_rate(g, right, y, q->out_rate);
 }
 
 static void route_head(grid *g, rect r)
 {
     bool wide = r.w >= 40;
     int right = r.x + r.w, tail = wide ? 24 : 15;
+    if (r.w >= 70) {
+        route_full_head(g, r);
+        return;
+    }
     grid_text(g, r.x, r.y, 8, ROLE_DIM, "QUEUE");
     grid_text_right(g, right - tail + 7, r.y, 6, ROLE_DIM, "DEPTH");
     if (wide) {

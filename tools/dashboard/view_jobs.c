@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* Columns from the left edge; -1: not shown. */
 typedef struct columns {
@@ -187,7 +188,7 @@ static void attempts(pen *p, const job_detail *d)
         }
         int x = p->r.x;
         bool ok = text_contains(a->outcome, "complete") || text_contains(a->outcome, "done") ||
-                  text_contains(a->outcome, "ok");
+                  !strcasecmp(a->outcome, "ok");
         role ro = ok ? ROLE_OK : text_contains(a->outcome, "execut") ? ROLE_RUN : ROLE_FAIL;
         grid_printf(p->g, x, y, 4, ROLE_DIM, "#%d", a->number);
         grid_text(p->g, x + 4, y, 11, ro, a->outcome);
