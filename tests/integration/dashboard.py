@@ -95,7 +95,8 @@ def _():
 def _():
     with system() as fake:
         for term in ("vt100", "linux", "screen-256color", "tmux-256color", "dumb"):
-            with tui(fake, env={"TERM": term}) as t:
+            # libgpm, which ncurses loads on the Linux console, forgets ten bytes
+            with tui(fake, env={"TERM": term, "ASAN_OPTIONS": "detect_leaks=0" if term == "linux" else ""}) as t:
                 if term != "dumb":
                     t.shows("Statistics")
                 else:
@@ -377,7 +378,8 @@ def _():
         with Tui("--no-splash", env=env, size=(100, 40)) as t:
             t.shows("Nothing is running here")
             t.keys("l")
-            s = t.shows("Remedy")
+            t.shows("Remedy")
+            s = t.shows("local host  failed")
             for part in ("pods", "error", "the host ended", "manifest line 3: no such key", "failed"):
                 odto.contains(s.text, part)
     with_state(run)

@@ -28,3 +28,6 @@ TESTS += tests/integration/dashboard.py
 endif
 endif
 EXTRA_DIST += tests/dashboard/driver.py tests/integration/dashboard.py
+EXTRA_PROGRAMS += tests/bench/bench_dashboard
+tests_bench_bench_dashboard_SOURCES = tests/bench/bench_dashboard.c tests/bench/hist.h
+tests_bench_bench_dashboard_LDADD = libodto.la -lpthread

@@ -2,7 +2,6 @@
 #define _XOPEN_SOURCE_EXTENDED 1
 #include "text.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -135,17 +134,7 @@ size_t text_clean_lines(char *dst, size_t size, const char *src)
 
 bool text_contains(const char *hay, const char *needle)
 {
-    size_t n = strlen(needle);
-    for (; strlen(hay) >= n; hay++) {
-        size_t i = 0;
-        while (i < n && tolower((unsigned char)hay[i]) == tolower((unsigned char)needle[i])) {
-            i++;
-        }
-        if (i == n) {
-            return true;
-        }
-    }
-    return false;
+    return strcasestr(hay, needle) != NULL;
 }
 
 void text_number(char *out, size_t size, int64_t v)
