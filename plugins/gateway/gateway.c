@@ -273,16 +273,16 @@ static void docs_file(void *self, odto_http_request *rq)
 }
 
 static const odto_http_route job_routes[] = {
-    {"POST", "/jobs", ODTO_HTTP_NO_GATE, jobs_post, NULL},
-    {"POST", "/v1/jobs", ODTO_HTTP_NO_GATE, jobs_post_v1, NULL},
-    {"GET", "/proxy/alerts", ODTO_HTTP_NO_GATE | ODTO_HTTP_BLOCKING, proxy_alerts, NULL},
-    {"GET", "/proxy/targets", ODTO_HTTP_NO_GATE | ODTO_HTTP_BLOCKING, proxy_targets, NULL},
-    {"GET", "/openapi.json", ODTO_HTTP_NO_GATE, openapi, NULL},
-    {"GET", "/docs", ODTO_HTTP_NO_GATE, docs, NULL},
-    {"GET", "/docs/{file}", ODTO_HTTP_NO_GATE, docs_file, NULL},
+    {"POST", "/jobs", 0, jobs_post, NULL},
+    {"POST", "/v1/jobs", 0, jobs_post_v1, NULL},
+    {"GET", "/proxy/alerts", ODTO_HTTP_BLOCKING, proxy_alerts, NULL},
+    {"GET", "/proxy/targets", ODTO_HTTP_BLOCKING, proxy_targets, NULL},
+    {"GET", "/openapi.json", 0, openapi, NULL},
+    {"GET", "/docs", 0, docs, NULL},
+    {"GET", "/docs/{file}", 0, docs_file, NULL},
 };
 static const odto_http_route batch_routes[] = {
-    {"POST", "/v1/jobs/batch", ODTO_HTTP_NO_GATE | ODTO_HTTP_BLOCKING, batch_post, NULL},
+    {"POST", "/v1/jobs/batch", ODTO_HTTP_BLOCKING, batch_post, NULL},
 };
 
 static int start(void *self, odto_error *err)

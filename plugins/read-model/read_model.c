@@ -82,20 +82,20 @@ static void docs_file(void *self, odto_http_request *rq)
 /* QUICK: on the event loop where the stores answer at once, else on a blocking worker. */
 #define QUICK 0x80000000u
 static const odto_http_route get_routes[] = {
-    {"GET", "/health", ODTO_HTTP_NO_GATE, health_get, NULL},
-    {"GET", "/stats", ODTO_HTTP_NO_GATE | QUICK, stats_get, NULL},
-    {"GET", "/jobs/recent", ODTO_HTTP_NO_GATE | ODTO_HTTP_BLOCKING, jobs_recent, NULL},
-    {"GET", "/jobs", ODTO_HTTP_NO_GATE | ODTO_HTTP_BLOCKING, jobs_list, NULL},
-    {"GET", "/jobs/{id}", ODTO_HTTP_NO_GATE | ODTO_HTTP_BLOCKING, job_get, NULL},
-    {"GET", "/events", ODTO_HTTP_NO_GATE | ODTO_HTTP_BLOCKING, events_list, NULL},
-    {"GET", "/events/stream", ODTO_HTTP_NO_GATE | ODTO_HTTP_BLOCKING, events_stream, NULL},
-    {"GET", "/alerts", ODTO_HTTP_NO_GATE | ODTO_HTTP_BLOCKING, alerts_get, NULL},
-    {"GET", "/openapi.json", ODTO_HTTP_NO_GATE, openapi, NULL},
-    {"GET", "/docs", ODTO_HTTP_NO_GATE, docs, NULL},
-    {"GET", "/docs/{file}", ODTO_HTTP_NO_GATE, docs_file, NULL},
+    {"GET", "/health", 0, health_get, NULL},
+    {"GET", "/stats", QUICK, stats_get, NULL},
+    {"GET", "/jobs/recent", ODTO_HTTP_BLOCKING, jobs_recent, NULL},
+    {"GET", "/jobs", ODTO_HTTP_BLOCKING, jobs_list, NULL},
+    {"GET", "/jobs/{id}", ODTO_HTTP_BLOCKING, job_get, NULL},
+    {"GET", "/events", ODTO_HTTP_BLOCKING, events_list, NULL},
+    {"GET", "/events/stream", ODTO_HTTP_BLOCKING, events_stream, NULL},
+    {"GET", "/alerts", ODTO_HTTP_BLOCKING, alerts_get, NULL},
+    {"GET", "/openapi.json", 0, openapi, NULL},
+    {"GET", "/docs", 0, docs, NULL},
+    {"GET", "/docs/{file}", 0, docs_file, NULL},
 };
 static const odto_http_route post_routes[] = {
-    {"POST", "/webhook/alerts", ODTO_HTTP_NO_GATE | ODTO_HTTP_BLOCKING, alerts_post, NULL},
+    {"POST", "/webhook/alerts", ODTO_HTTP_BLOCKING, alerts_post, NULL},
 };
 #define N_GET (sizeof get_routes / sizeof *get_routes)
 
