@@ -35,6 +35,7 @@ libodto_la_SOURCES = \
   %D%/src/schema_node.h \
   %D%/src/schema_refs.c \
   %D%/src/schema_regex.c \
+  %D%/src/schema_text.c \
   %D%/src/schema_value.c \
   %D%/src/store.c \
   %D%/src/time.c \

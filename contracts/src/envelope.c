@@ -134,6 +134,18 @@ static unsigned read_job(odto_header *h, walk_members *envelope)
     return seen;
 }
 
+int odto_job_parse(odto_slice job_json, odto_header *out)
+{
+    const unsigned needed = SEEN_JOB | SEEN_JOB_ID | SEEN_JOB_TYPE | SEEN_JOB_TIME | SEEN_STATUS;
+    const char *end = job_json.n ? job_json.p + job_json.n : job_json.p;
+    odto_header h = {0};
+    walk_members w = {.p = scan_space(job_json.p, end), .end = end};
+    if ((read_job(&h, &w) & needed) != needed || !w.p)
+        return -EINVAL;
+    *out = h;
+    return 0;
+}
+
 static unsigned envelope_member(odto_header *h, odto_slice key, odto_slice value)
 {
     char buf[SCAN_SMALL];

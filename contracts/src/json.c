@@ -4,6 +4,7 @@
  * decided twice (a third of the tokener's time), no state is kept between calls, and the process' locale
  * cannot change what "1.5" means. Pure functions, any thread; trees belong to the caller. */
 #include "scan.h"
+#include "schema_node.h"
 #include <odto/json.h>
 #include <errno.h>
 #include <json-c/json.h>
@@ -240,21 +241,26 @@ static struct json_object *build_value(builder *b)
     return value;
 }
 
-int odto_json_parse(odto_slice text, int max_depth, struct json_object **out, odto_error *err)
+int json_tree(odto_slice checked, struct json_object **out)
 {
-    int rc = odto_json_check(text, max_depth, err);
-    if (rc)
-        return rc;
-    builder b = {.end = text.p + text.n};
-    b.p = scan_space(text.p, b.end);
+    builder b = {.end = checked.p + checked.n};
+    b.p = scan_space(checked.p, b.end);
     struct json_object *value = build_value(&b);
     odto_buf_free(&b.text);
     if (b.failed) {
         json_object_put(value);
-        return odto_fail(err, -ENOMEM, "no memory for a JSON tree of %zu bytes of text", text.n);
+        return -ENOMEM;
     }
     *out = value;
     return 0;
+}
+
+int odto_json_parse(odto_slice text, int max_depth, struct json_object **out, odto_error *err)
+{
+    int rc = odto_json_check(text, max_depth, err);
+    if (rc == 0 && (rc = json_tree(text, out)) != 0)
+        odto_fail(err, rc, "no memory for a JSON tree of %zu bytes of text", text.n);
+    return rc;
 }
 
 /* ---- members ------------------------------------------------------------------------------- */

@@ -8,8 +8,13 @@
 
 #include <odto/base.h>
 #include <string.h>
-#if defined(__SSE2__)
+
+/* ODTO_PORTABLE: as on processors without SSE2, for tests. */
+#if defined(__SSE2__) && !defined(ODTO_PORTABLE)
+#define SCAN_SSE2 1
 #include <emmintrin.h>
+#else
+#define SCAN_SSE2 0
 #endif
 
 /* Nesting that any function of this library can be asked for; larger limits are cut to it. */
@@ -33,7 +38,7 @@ static inline const char *scan_space(const char *p, const char *end)
 /* Stops at '"', '\\', a control character or a byte over 0x7f; `end` if there is none. */
 static inline const char *scan_plain(const char *p, const char *end)
 {
-#if defined(__SSE2__)
+#if SCAN_SSE2
     const __m128i space = _mm_set1_epi8(0x20), quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
     while (end - p >= 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
@@ -54,7 +59,7 @@ static inline const char *scan_plain(const char *p, const char *end)
 /* Stops at '"' or '\\' only. */
 static inline const char *scan_quote(const char *p, const char *end)
 {
-#if defined(__SSE2__)
+#if SCAN_SSE2
     const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
     while (end - p >= 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
@@ -66,28 +71,6 @@ static inline const char *scan_quote(const char *p, const char *end)
     }
 #endif
     while (p < end && *p != '"' && *p != '\\')
-        p++;
-    return p;
-}
-
-/* Stops at a quote or a bracket: '"' '{' '}' '[' ']'. */
-static inline const char *scan_bracket(const char *p, const char *end)
-{
-#if defined(__SSE2__)
-    const __m128i quote = _mm_set1_epi8('"'), bit = _mm_set1_epi8(0x20);
-    const __m128i open = _mm_set1_epi8('{'), close = _mm_set1_epi8('}');
-    while (end - p >= 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-        __m128i f = _mm_or_si128(v, bit); /* '[' and ']' become '{' and '}' */
-        __m128i stop = _mm_or_si128(_mm_cmpeq_epi8(v, quote),
-                                    _mm_or_si128(_mm_cmpeq_epi8(f, open), _mm_cmpeq_epi8(f, close)));
-        unsigned mask = (unsigned)_mm_movemask_epi8(stop);
-        if (mask)
-            return p + __builtin_ctz(mask);
-        p += 16;
-    }
-#endif
-    while (p < end && *p != '"' && (*p | 0x20) != '{' && (*p | 0x20) != '}')
         p++;
     return p;
 }
@@ -143,6 +126,78 @@ static inline const char *walk_string(const char *p, const char *end)
     return NULL;
 }
 
+/* Where a walk through an array or object stands. */
+typedef struct walk_nesting {
+    size_t depth;
+    bool in_string;
+} walk_nesting;
+
+/* Byte by byte up to stop (or one further, behind a backslash). True at the outermost end, *p behind it. */
+static inline bool walk_bytes(walk_nesting *s, const char **p, const char *stop)
+{
+    for (; *p < stop; (*p)++) {
+        char c = **p;
+        if (c == '"') {
+            s->in_string = !s->in_string;
+        } else if (s->in_string) {
+            *p += c == '\\';
+        } else if ((c | 0x20) == '{') {
+            s->depth++;
+        } else if ((c | 0x20) == '}' && --s->depth == 0) {
+            (*p)++;
+            return true;
+        }
+    }
+    return false;
+}
+
+#if SCAN_SSE2
+/* The same for 16 bytes without a backslash; returns the length of what belongs to the value when it ends
+ * here, else 0. */
+static inline unsigned walk_block(walk_nesting *s, __m128i v, unsigned quotes)
+{
+    __m128i folded = _mm_or_si128(v, _mm_set1_epi8(0x20)); /* '[' and ']' become '{' and '}' */
+    unsigned open = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(folded, _mm_set1_epi8('{')));
+    unsigned brackets = open | (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(folded, _mm_set1_epi8('}')));
+    unsigned inside = quotes; /* each bit: the parity of the quotes up to it */
+    inside ^= inside << 1;
+    inside ^= inside << 2;
+    inside ^= inside << 4;
+    inside ^= inside << 8;
+    inside ^= s->in_string ? 0xFFFFu : 0;
+    s->in_string = inside >> 15 & 1;
+    for (brackets &= ~inside; brackets; brackets &= brackets - 1) {
+        if (open & brackets & (0 - brackets))
+            s->depth++;
+        else if (--s->depth == 0)
+            return (unsigned)__builtin_ctz(brackets) + 1;
+    }
+    return 0;
+}
+#endif
+
+/* Past the array or object at p, or NULL. */
+static inline const char *walk_nested(const char *p, const char *end)
+{
+    walk_nesting s = {0, false};
+#if SCAN_SSE2
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
+    while (end - p >= 17) { /* one more, for a character behind a backslash */
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+        if (_mm_movemask_epi8(_mm_cmpeq_epi8(v, slash))) {
+            if (walk_bytes(&s, &p, p + 16))
+                return p;
+            continue;
+        }
+        unsigned length = walk_block(&s, v, (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, quote)));
+        if (length)
+            return p + length;
+        p += 16;
+    }
+#endif
+    return walk_bytes(&s, &p, end) ? p : NULL;
+}
+
 /* Past the value at p (which is no white space), or NULL. */
 static inline const char *walk_value(const char *p, const char *end)
 {
@@ -150,22 +205,8 @@ static inline const char *walk_value(const char *p, const char *end)
         return NULL;
     if (*p == '"')
         return walk_string(p, end);
-    if (*p == '{' || *p == '[') {
-        size_t depth = 0;
-        while ((p = scan_bracket(p, end)) < end) {
-            if (*p == '"') {
-                p = walk_string(p, end);
-                if (!p)
-                    return NULL;
-                continue;
-            }
-            depth += (*p | 0x20) == '{' ? 1U : (size_t)-1;
-            p++;
-            if (depth == 0)
-                return p;
-        }
-        return NULL;
-    }
+    if (*p == '{' || *p == '[')
+        return walk_nested(p, end);
     const char *from = p;
     while (p < end && *p != ',' && *p != '}' && *p != ']' && !scan_is_space(*p))
         p++;

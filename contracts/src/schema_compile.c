@@ -178,7 +178,7 @@ static void add_name(node *n, uint32_t *table, const char *name, bool property)
     uint32_t known = schema_slot(n, name, len);
     if (known == UINT32_MAX) {
         known = n->n_slots++;
-        n->slots[known] = (name_slot){name, (uint32_t)len, name_hash(name, len), false};
+        n->slots[known] = (name_slot){.name = name, .len = (uint32_t)len, .hash = name_hash(name, len)};
         uint32_t i = n->slots[known].hash & n->table_mask;
         while (table[i])
             i = (i + 1) & n->table_mask;
@@ -451,6 +451,7 @@ static int kw_properties(compiler *c, const keyword *k, struct json_object *v, o
         list[o->n] = (named_node){key, schema_slot(n, key, strlen(key)), NULL};
         if (rc == 0)
             rc = child(c, member, &item, p, &list[o->n].node);
+        n->slots[list[o->n].slot].schema = list[o->n].node;
         o->n++;
     }
     o->named = list;

@@ -54,6 +54,9 @@ bool value_is_integer(struct json_object *v);
 /* Exact on the decimal digits as they were written (up to 19 of them), else by division. */
 bool value_is_multiple(struct json_object *v, struct json_object *of);
 
+/* The tree of text that odto_json_check has accepted (json.c). 0 or -ENOMEM. */
+int json_tree(odto_slice checked, struct json_object **out);
+
 /* ---- formats and patterns ------------------------------------------------------------------ */
 
 typedef bool format_fn(odto_slice text);
@@ -119,7 +122,8 @@ struct op {
 typedef struct name_slot {
     const char *name;
     uint32_t len, hash;
-    bool property; /* stands in "properties" */
+    bool property;      /* stands in "properties" */
+    const node *schema; /* of the property */
 } name_slot;
 
 struct node {

@@ -8,7 +8,8 @@ tests_unit_schema_suite_SOURCES = tests/unit/schema_suite.c
 tests_unit_schema_suite_CPPFLAGS = $(contracts_test_flags)
 tests_unit_schema_suite_LDADD = libodto.la
 
-contracts_tests = tests/unit/test_base tests/unit/test_json tests/unit/test_schema tests/unit/test_envelope
+contracts_tests = tests/unit/test_base tests/unit/test_json tests/unit/test_json_portable tests/unit/test_schema \
+  tests/unit/test_envelope
 if HAVE_CHECK
 check_PROGRAMS += $(contracts_tests)
 TESTS += $(contracts_tests)
@@ -19,6 +20,11 @@ tests_unit_test_base_LDADD = $(contracts_test_libs)
 tests_unit_test_json_SOURCES = tests/unit/test_json.c
 tests_unit_test_json_CPPFLAGS = $(contracts_test_flags)
 tests_unit_test_json_LDADD = $(contracts_test_libs)
+# the scanners as they are on a processor without SSE2
+tests_unit_test_json_portable_SOURCES = tests/unit/test_json.c contracts/src/algo.c contracts/src/buf.c contracts/src/error.c \
+  contracts/src/json.c contracts/src/json_check.c contracts/src/random.c contracts/src/time.c
+tests_unit_test_json_portable_CPPFLAGS = $(contracts_test_flags) -DODTO_PORTABLE
+tests_unit_test_json_portable_LDADD = $(JSONC_LIBS) $(CHECK_LIBS)
 tests_unit_test_schema_SOURCES = tests/unit/test_schema.c
 tests_unit_test_schema_CPPFLAGS = $(contracts_test_flags)
 tests_unit_test_schema_LDADD = $(contracts_test_libs)

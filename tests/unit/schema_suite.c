@@ -95,7 +95,10 @@ static void run_test(const char *file, const char *group, const odto_schema *s, 
     json_object_object_get_ex(test, "valid", &expected);
     bool want = json_object_get_boolean(expected), got = s && odto_schema_validate(s, data, v, 4) == 0;
     bool quick = s && odto_schema_validate(s, data, NULL, 0) == 0;
-    if (s && got == want && quick == want) {
+    size_t n;
+    const char *text = json_object_to_json_string_ext(data, JSON_C_TO_STRING_PLAIN);
+    bool on_text = s && odto_schema_validate_text(s, odto_slice_str(text), NULL, 0, &n) == 0;
+    if (s && got == want && quick == want && on_text == want) {
         suite.passed++;
         return;
     }

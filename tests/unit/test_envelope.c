@@ -225,6 +225,25 @@ START_TEST(header_of_cut_text)
 }
 END_TEST
 
+START_TEST(job_alone)
+{
+    odto_header h, untouched;
+    odto_uuid job = U(JOB_ID);
+    ck_assert_int_eq(odto_job_parse(S(" " JOB " "), &h), 0);
+    ck_assert(odto_uuid_eq(&h.job_id, &job));
+    ck_assert_int_eq(h.created_at_ms, INT64_C(1735689600250));
+    ck_slice(h.job_json, JOB);
+    ck_slice(h.job_type_json, "\"report\"");
+    ck_slice(h.options_json, "{\"priority\":3}");
+    memset(&h, 42, sizeof h);
+    untouched = h;
+    static const char *const bad[] = {"", "[]", "{}", "{\"id\":\"" JOB_ID "\"}", "{\"id\":", "null"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        ck_assert_int_eq(odto_job_parse(S(bad[i]), &h), -EINVAL);
+    ck_assert_int_eq(memcmp(&h, &untouched, sizeof h), 0);
+}
+END_TEST
+
 /* ---- finished ------------------------------------------------------------------------------ */
 
 START_TEST(finished_envelope)
@@ -399,6 +418,7 @@ int main(void)
     tcase_add_test(t, header_types);
     tcase_add_test(t, header_refuses_what_is_missing);
     tcase_add_test(t, header_of_cut_text);
+    tcase_add_test(t, job_alone);
     tcase_add_test(t, finished_envelope);
     tcase_add_test(t, job_status);
     tcase_add_test(t, dead_letters);

@@ -377,6 +377,36 @@ START_TEST(members_without_a_tree)
 }
 END_TEST
 
+/* Brackets, quotes and escapes in strings, at every place of a vector. */
+START_TEST(members_at_every_alignment)
+{
+    static const char *const values[] = {
+        "{\"k\":\"}]\\\"{\",\"l\":[{},\"\\\\\"]}",
+        "[[],[\"]\",\"[\"],{\"a\":{\"b\":\"}\"}}]",
+        "\"{\\\\\"",
+        "{\"0123456789abcde\":[\"0123456789abcdef0123456789abcdef\"],\"x\":{}}",
+        "{\"a\":\"\\\"\\\"\\\"\\\"\\\"\\\"\\\"\\\"}\"}",
+        "[]",
+        "-1.5e3",
+        "{\"x\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}",
+    };
+    for (size_t k = 0; k < sizeof values / sizeof values[0]; k++) {
+        for (int pad = 0; pad < 40; pad++) {
+            odto_buf b = {0};
+            odto_slice v;
+            odto_buf_printf(&b, "{\"p\":\"%*s\",\"o\":%s,\"z\":7}", pad, "", values[k]);
+            ck_assert_int_eq(check_exact(b.p, b.n, 32, NULL), 0);
+            char *copy = malloc(b.n);
+            memcpy(copy, b.p, b.n);
+            ck_assert(odto_json_member(odto_slice_of(copy, b.n), "o", &v) && odto_slice_eq(v, values[k]));
+            ck_assert(odto_json_member(odto_slice_of(copy, b.n), "z", &v) && odto_slice_eq(v, "7"));
+            free(copy);
+            odto_buf_free(&b);
+        }
+    }
+}
+END_TEST
+
 static bool collect(void *arg, odto_slice key, odto_slice value)
 {
     odto_buf *b = arg;
@@ -445,6 +475,7 @@ int main(void)
     tcase_add_test(t, trees_do_not_follow_the_locale);
     tcase_add_test(t, trees_agree_with_json_c);
     tcase_add_test(t, members_without_a_tree);
+    tcase_add_test(t, members_at_every_alignment);
     tcase_add_test(t, members_in_order);
     tcase_add_test(t, members_of_malformed_text);
     tcase_add_test(t, unquote);

@@ -157,6 +157,12 @@ START_TEST(same_errors_as_ajv)
                                   0,
                           "error %zu is %s %s: %s", i, v[i].path, v[i].message, line);
         }
+        /* the same on the text */
+        odto_violation w[MAX];
+        size_t m;
+        const char *text = json_object_to_json_string_ext(data, JSON_C_TO_STRING_PRETTY);
+        ck_assert_int_eq(odto_schema_validate_text(s, odto_slice_str(text), w, MAX, &m), n ? -EINVAL : 0);
+        ck_assert(m == n && (n == 0 || strcmp(w[n - 1].message, v[n - 1].message) == 0));
         /* with less room the same ones come first */
         odto_violation few[2];
         size_t some = odto_schema_validate(s, data, few, 2);

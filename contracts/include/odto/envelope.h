@@ -39,6 +39,9 @@ typedef struct odto_header {
 /* Extract the header from an envelope that is known to be valid (schema checked, or made by us): a scan, no
  * tree. -EINVAL if a field is missing or malformed after all. */
 int odto_header_parse(odto_slice envelope, odto_header *out);
+/* The same for a job alone, as POST /jobs brings it: fills job_id, created_at_ms and the slices of the job,
+ * leaves the envelope's fields zero. */
+int odto_job_parse(odto_slice job_json, odto_header *out);
 
 /* Append a job.created envelope around the job text (a valid JSON object) to out. */
 bool odto_envelope_created(odto_buf *out, const odto_producer *by, const odto_uuid *event_id,

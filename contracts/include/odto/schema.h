@@ -37,7 +37,12 @@ const char *odto_schema_version(const odto_schema *s); /* $version or "" */
  * max = 0 only answers valid (0) or not (1). */
 size_t odto_schema_validate(const odto_schema *s, struct json_object *value, odto_violation *out, size_t max);
 
-/* The two schemas of the main job, built into the library from contracts/schemas/ (so a plugin needs no
+/* The same on the text itself, which odto_json_check has accepted; a text that is valid in the usual ways
+ * costs no tree and no memory. *n is the number found. 0 valid, -EINVAL not, -ENOMEM. */
+int odto_schema_validate_text(const odto_schema *s, odto_slice json, odto_violation *out, size_t max,
+                              size_t *n);
+
+/* The schemas of the contract, built into the library from contracts/schemas/ (so a plugin needs no
  * file), compiled once per caller: "job", "event-envelope", "job-accepted", "dead-letter". NULL if there is
  * no such name. */
 odto_slice odto_schema_builtin(const char *name);
