@@ -21,7 +21,7 @@ void http_config_default(http_config *c)
         .max_streams = 256,
         .max_websockets = 1024,
         .gate_queue = 4096,
-        .max_header = 8192,
+        .max_header = 6144,
         .ws_queue = 1 << 20,
         .header_timeout_ns = 10 * ODTO_SEC,
         .body_timeout_ns = 30 * ODTO_SEC,
@@ -111,6 +111,37 @@ void owner_hold(http_owner *o)
 {
     o->refs++;
     o->held++;
+}
+
+bool owner_gated(http_owner *o)
+{
+    pthread_mutex_lock(&o->server->lock);
+    bool gated = o->gated;
+    pthread_mutex_unlock(&o->server->lock);
+    return gated;
+}
+
+bool owner_open(http_owner *o)
+{
+    if (!o)
+        return true;
+    pthread_mutex_lock(&o->server->lock);
+    bool ok = !o->gated;
+    if (ok) {
+        owner_hold(o);
+        o->open++;
+    }
+    pthread_mutex_unlock(&o->server->lock);
+    return ok;
+}
+
+void owner_close(http_owner *o)
+{
+    if (!o)
+        return;
+    if (atomic_fetch_sub(&o->open, 1) == 1)
+        owner_notify(o);
+    owner_release(o);
 }
 
 void owner_release(http_owner *o)
@@ -381,11 +412,6 @@ static http_mount *owner_detach(http_server *s, http_owner *o)
 static void abandon_call(http_loop *l, void *arg)
 {
     requests_abandon(l, arg);
-}
-
-static void streams_call(http_loop *l, void *arg)
-{
-    streams_abort(l, arg);
 }
 
 static void barrier_call(http_loop *l, void *arg)

@@ -19,7 +19,7 @@
  * protects listeners, routes, owners and waiting requests; no callback is made under it.
  *
  * What can't be changed in libmicrohttpd 0.9.75: a request whose request line or header block it can't parse
- * (or that overflows its buffer, 2 × max_header) is answered by the library itself with a short HTML page
+ * (or that overflows its buffer, max_header + 2 KiB) is answered by the library itself with a short HTML page
  * (400, 413, 414, 431, 505) without X-Correlation-Id. Everything that parses gets JSON. */
 #ifndef HOST_HTTP_H
 #define HOST_HTTP_H
@@ -67,7 +67,7 @@ typedef struct http_config {
     unsigned max_streams;     /* open event streams; beyond: 503. 256 */
     unsigned max_websockets;  /* open WebSocket connections; beyond: 503. 1024 */
     unsigned gate_queue;      /* requests waiting for a gated owner; beyond: 503. 4096 */
-    size_t max_header;        /* request line and headers, bytes; beyond: 431. 8192 */
+    size_t max_header;        /* request line and headers, bytes; beyond: 431. 6144 */
     size_t ws_queue; /* bytes queued per WebSocket connection; beyond: ws_send gives -EAGAIN. 1 MiB */
     int64_t header_timeout_ns; /* from accept, or from the first byte of a later request, to its last header.
                                   10 s */
@@ -81,7 +81,7 @@ typedef struct http_config {
 
 void http_config_default(http_config *c);
 
-/* Options of one listener, where they differ from the defaults. Strings are copied. */
+/* Options of one listener, where they differ from the defaults. Strings are copied; empty is as NULL. */
 typedef struct http_listener_options {
     unsigned max_connections; /* 0: the server's */
     const char *tls_cert,
@@ -111,8 +111,10 @@ int http_port(http_server *s, const char *address);
 /* Close the listeners that no owner serves on (after a reload moved one). Their number. */
 int http_prune(http_server *s);
 
-/* true: requests of the owner wait (bounded in number and time) until false, or until http_handover.
- * Routes with ODTO_HTTP_NO_GATE and the built-in ones go on. */
+/* true: requests of the owner wait (bounded in number and time) until false, or until http_handover; its
+ * streams are ended and its WebSocket connections closed with 1012, so that those clients come again and
+ * wait. This holds for every route whatever its flags, since the owner's code may be stopped meanwhile;
+ * built-in ones go on. */
 void http_gate(http_server *s, const odto_host *owner, bool closed);
 /* What next serves takes over old's routes: they don't clash, and answer only after http_handover. */
 int http_stage(http_server *s, const odto_host *next, const odto_host *old);
@@ -120,7 +122,8 @@ int http_stage(http_server *s, const odto_host *next, const odto_host *old);
 int http_handover(http_server *s, const odto_host *old, const odto_host *next);
 /* Requests given to the owner and not answered yet (streams and WebSocket connections apart). */
 size_t http_inflight(http_server *s, const odto_host *owner);
-/* Wait until there are none: 0, or -ETIMEDOUT. */
+/* Wait until there are none; of a gated owner also no stream and no WebSocket connection: after 0 nothing of
+ * it will be called any more until the gate opens. Or -ETIMEDOUT. */
 int http_drained(http_server *s, const odto_host *owner, int64_t deadline_ns);
 /* Forget the owner: remove its routes, answer what waits for it 503, end its streams, close its WebSocket
  * connections with 1012. On return no code of the owner runs or will run on a thread of this server: 0. At

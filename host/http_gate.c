@@ -57,6 +57,21 @@ void parked_resume(http_server *s, odto_http_request *list)
         loop_call_all(s, peek_again, NULL, odto_now_ns() + ODTO_SEC);
 }
 
+void streams_call(http_loop *l, void *arg)
+{
+    streams_abort(l, arg);
+}
+
+/* End what has no end of its own; clients connect again and wait at the gate. */
+static void owner_disconnect(http_server *s, http_owner *o)
+{
+    if (s->ws)
+        ws_owner_evict(s->ws, o);
+    o->refs++;
+    if (!loop_call_all(s, streams_call, o, odto_now_ns() + ODTO_SEC))
+        owner_unref(o); /* else a loop hangs, and still has it */
+}
+
 void http_gate(http_server *s, const odto_host *host, bool closed)
 {
     pthread_mutex_lock(&s->lock);
@@ -66,6 +81,8 @@ void http_gate(http_server *s, const odto_host *host, bool closed)
     if (o)
         o->refs++;
     pthread_mutex_unlock(&s->lock);
+    if (o && closed)
+        owner_disconnect(s, o);
     if (o && !closed)
         parked_resume(s, parked_take(s, o, NULL));
     if (o)
@@ -146,6 +163,8 @@ int http_drained(http_server *s, const odto_host *host, int64_t deadline_ns)
     if (!o)
         return 0;
     int r = owner_wait(o, &o->inflight, deadline_ns);
+    if (!r && owner_gated(o))
+        r = owner_wait(o, &o->open, deadline_ns);
     owner_unref(o);
     return r;
 }

@@ -185,11 +185,12 @@ static int options_set(http_listener *ln, const http_listener_options *o, odto_e
         return 0;
     if (o->max_connections)
         ln->max_connections = o->max_connections;
-    if (!o->tls_cert != !o->tls_key)
+    bool cert = o->tls_cert && o->tls_cert[0], key = o->tls_key && o->tls_key[0];
+    if (cert != key)
         return odto_fail(err, -EINVAL, "TLS on %s needs a certificate and a key", ln->address);
     if (o->auth_token && o->auth_token[0] && !(ln->auth_token = strdup(o->auth_token)))
         return odto_fail(err, -ENOMEM, "no memory");
-    if (!o->tls_cert)
+    if (!cert)
         return 0;
     int r = file_read(o->tls_cert, &ln->tls_cert, err);
     return r ? r : file_read(o->tls_key, &ln->tls_key, err);

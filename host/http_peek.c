@@ -127,14 +127,14 @@ static enum verdict upgrade_route(http_loop *l, http_listener *ln, odto_slice he
         listener_match(ln, M_GET, rq->path, true, m);
         if (m->route && m->route->ws) {
             pthread_mutex_lock(&s->lock);
-            bool gated = m->mount->owner->gated && !(m->route->flags & ODTO_HTTP_NO_GATE);
+            bool gated = m->mount->owner->gated;
             pthread_mutex_unlock(&s->lock);
             v = gated ? WAIT : subprotocol_fits(head, m->route->ws->subprotocols) ? TO_WS : NO_SUBPROTOCOL;
         }
         if (v != TO_WS && m->mount)
             mount_unref(m->mount);
     }
-    request_destroy(rq);
+    request_destroy(rq, l);
     return v;
 }
 

@@ -107,6 +107,7 @@ typedef struct http_owner {
     bool gated;                /* server->lock */
     struct http_owner *stages; /* server->lock: whose routes it will take over */
     _Atomic long inflight;     /* given to it, not answered */
+    _Atomic long open;         /* its streams and WebSocket connections */
     _Atomic long held;         /* anything that may still call its code */
     _Atomic int waiters;       /* threads waiting for one of the two to fall to 0 */
 } http_owner;
@@ -195,7 +196,7 @@ struct http_loop {
     struct http_peek *peeks;
     struct http_linger *lingers;
     unsigned n_conns, n_spare, n_lingers, n_peeks;
-    int64_t now, next_sweep;
+    int64_t now, next_sweep, sweep_ns;
     int64_t accept_again; /* out of descriptors until then */
     bool running;         /* its thread was started */
     bool quit;
@@ -289,6 +290,11 @@ http_owner *owner_get(http_server *s, const odto_host *host);  /* with lock; mad
 void owner_unref(http_owner *o);
 void owner_answered(http_owner *o);
 void owner_hold(http_owner *o);
+/* Hold it for a stream or WebSocket connection, unless it is gated; owner_close ends that. NULL is the host.
+ */
+bool owner_open(http_owner *o);
+void owner_close(http_owner *o);
+bool owner_gated(http_owner *o);
 void owner_release(http_owner *o);
 void mount_unref(http_mount *m);
 /* http_mount.c */
@@ -315,6 +321,7 @@ bool parked_push(http_server *s, odto_http_request *rq);
  */
 odto_http_request *parked_take(http_server *s, const http_owner *o, const http_loop *l);
 void parked_resume(http_server *s, odto_http_request *list);
+void streams_call(http_loop *l, void *arg); /* for loop_call_all: arg is the owner */
 
 /* http_metrics.c */
 void request_count(odto_http_request *rq, int status);
@@ -377,7 +384,7 @@ void request_redispatch(http_loop *l, http_post *p);
 void request_unpark(odto_http_request *rq, int status, const char *message);
 void request_run_blocking(odto_http_request *rq); /* on a worker */
 void request_done(odto_http_request *rq);         /* MHD has finished with it */
-void request_destroy(odto_http_request *rq);
+void request_destroy(odto_http_request *rq, http_loop *l);
 void request_finish(odto_http_request *rq, int status); /* count and log an upgrade */
 odto_http_request *request_new(http_loop *l);
 /* Split target into path and query, normalise the path. 0, or -EINVAL. */

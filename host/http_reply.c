@@ -130,7 +130,7 @@ bool reply_claim(odto_http_request *rq)
 void reply_late(odto_http_request *rq)
 {
     if (atomic_fetch_or(&rq->state, RQ_RELEASED) & RQ_DONE)
-        request_destroy(rq);
+        request_destroy(rq, NULL);
 }
 
 void reply_give(odto_http_request *rq)

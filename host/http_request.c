@@ -58,9 +58,10 @@ char *arena_copy(odto_http_request *rq, odto_slice s)
     return p;
 }
 
-void request_destroy(odto_http_request *rq)
+/* l: the loop this runs on, which may keep the memory; NULL on another thread, perhaps after the server's
+ * end. */
+void request_destroy(odto_http_request *rq, http_loop *l)
 {
-    http_loop *l = rq->loop;
     if (!rq->body_in_arena)
         odto_buf_free(&rq->body);
     while (rq->chunks) {
@@ -73,7 +74,7 @@ void request_destroy(odto_http_request *rq)
     if (rq->face)
         mount_unref(rq->face);
     rq->magic = 0;
-    if (loop_is_self(l) && l->n_spare < MAX_SPARE) {
+    if (l && l->n_spare < MAX_SPARE) {
         rq->next = l->spare;
         l->spare = rq;
         l->n_spare++;
@@ -421,7 +422,7 @@ static enum gate gate_pass(odto_http_request *rq)
         g = GATE_FULL;
     } else if (rq->mount->removed) {
         g = GATE_MOVED;
-    } else if (o && o->gated && !(rq->route->flags & ODTO_HTTP_NO_GATE)) {
+    } else if (o && o->gated) { /* whatever the route's flags: the owner's code may be stopped */
         g = parked_push(s, rq) ? GATE_WAIT : GATE_FULL;
     } else if (o) {
         owner_hold(o);
@@ -603,11 +604,12 @@ void request_done(odto_http_request *rq)
         rq->next->prev = rq->prev;
     rq->mhd = NULL;
     rq->conn = NULL;
-    int state = atomic_fetch_or(&rq->state, RQ_DONE);
     reply_dispose(rq);
-    /* answered on the owner's behalf: the owner still has it, its late reply frees it */
+    /* answered on the owner's behalf: the owner still has it, its late reply frees it; acq_rel with
+     * reply_late */
+    int state = atomic_fetch_or(&rq->state, RQ_DONE);
     if (!(state & RQ_ABANDONED) || (state & RQ_RELEASED))
-        request_destroy(rq);
+        request_destroy(rq, l);
 }
 
 void request_completed(void *cls, struct MHD_Connection *mhd, void **req,

@@ -103,7 +103,7 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t max)
     odto_http_stream *st = cls;
     (void)pos;
     if (st->aborted)
-        return MHD_CONTENT_READER_END_WITH_ERROR;
+        return MHD_CONTENT_READER_END_OF_STREAM;
     pthread_mutex_lock(&st->lock);
     size_t n = ring_take(st, out, max);
     bool ended = st->ended;
@@ -134,13 +134,14 @@ static void stream_over(void *cls)
         st->closed(st->arg);
         hook_leave(s, o);
     }
-    if (o)
-        owner_release(o);
+    owner_close(o);
     stream_unref(st);
 }
 
 struct MHD_Response *stream_response(odto_http_stream *st)
 {
+    if (st->owner && owner_gated(st->owner)) /* it was opened, but the gate's sweep did not find it yet */
+        st->aborted = true;
     struct MHD_Response *r =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, stream_read, st, stream_over);
     if (!r)
@@ -174,6 +175,13 @@ static odto_http_stream *stream_new(odto_http_request *rq, size_t max_queued)
     return st;
 }
 
+static void stream_drop(odto_http_stream *st, http_server *s)
+{
+    atomic_fetch_sub(&s->streams, 1);
+    stream_unref(st);
+    stream_unref(st);
+}
+
 odto_http_stream *api_reply_stream(odto_http_request *rq, int status, const odto_http_header *headers,
                                    size_t n_headers, size_t max_queued, void (*closed)(void *arg), void *arg)
 {
@@ -182,18 +190,20 @@ odto_http_stream *api_reply_stream(odto_http_request *rq, int status, const odto
         api_reply_error(rq, 503, "Service Unavailable", "/", "too many streams are open", 5);
         return NULL;
     }
+    if (!owner_open(rq->owner)) {
+        stream_drop(st, rq->loop->server);
+        api_reply_error(rq, 503, "Service Unavailable", "/", "the service is being replaced", 1);
+        return NULL;
+    }
     if (!reply_claim(rq)) {
-        atomic_fetch_sub(&rq->loop->server->streams, 1);
+        owner_close(rq->owner);
+        stream_drop(st, rq->loop->server);
         reply_late(rq);
-        stream_unref(st);
-        stream_unref(st);
         return NULL;
     }
     st->closed = closed;
     st->arg = arg;
     st->owner = rq->owner;
-    if (st->owner)
-        owner_hold(st->owner);
     reply_set(rq, status, headers, n_headers, odto_slice_of(NULL, 0), NULL, NULL);
     rq->reply.stream = st;
     reply_give(rq);

@@ -211,6 +211,24 @@ static void run_remove(struct ws_engine *e, ws_command *c)
         ws_conn_evict(ws, 1012, "service restart");
 }
 
+static void run_evict(struct ws_engine *e, ws_command *c)
+{
+    for (struct ws_route *r = e->routes; r; r = r->next) {
+        for (odto_ws *ws = r->conns; ws && r->mount->owner == c->owner; ws = ws->next)
+            ws_conn_evict(ws, 1012, "service restart");
+    }
+}
+
+void ws_owner_evict(struct ws_engine *e, const http_owner *o)
+{
+    ws_command *c = calloc(1, sizeof(*c));
+    if (!c)
+        return; /* unserve closes them as well */
+    c->run = run_evict;
+    c->owner = o;
+    command_push(e, c);
+}
+
 static void run_adopt(struct ws_engine *e, ws_command *c)
 {
     struct ws_route *r = c->route;

@@ -10,6 +10,7 @@
 struct http_server;
 struct http_mount;
 struct http_route;
+struct http_owner;
 struct ws_engine;
 struct ws_route;
 
@@ -20,6 +21,8 @@ int ws_stop(struct ws_engine *e, int64_t deadline_ns);
 int ws_route_add(struct ws_engine *e, struct http_mount *m, struct http_route *r, odto_error *err);
 /* Close its connections with 1012. 0: closed() was called for each and no callback will come any more. */
 int ws_route_remove(struct ws_engine *e, struct ws_route *r, int64_t deadline_ns);
+/* Close the connections of all routes of an owner with 1012; does not wait. */
+void ws_owner_evict(struct ws_engine *e, const struct http_owner *o);
 void ws_route_free(struct ws_route *r); /* by its mount, at its end */
 /* Take a connected socket whose whole request head is still unread, for a route of a mount (the caller's
  * reference on that is taken over). peer is the client's address. Any thread. When it fails the socket is

@@ -44,7 +44,7 @@ void ws_conn_leave(odto_ws *ws, int code)
     hook_enter(s, o);
     ws->route->route->ws->closed(o->self, ws->ctx, code);
     hook_leave(s, o);
-    owner_release(o);
+    owner_close(o);
 }
 
 void ws_conn_destroy(odto_ws *ws)
@@ -64,7 +64,7 @@ void ws_conn_destroy(odto_ws *ws)
     if (ws->next)
         ws->next->at = ws->at;
     if (ws->rq)
-        request_destroy(ws->rq);
+        request_destroy(ws->rq, NULL);
     frames_free(ws);
     odto_buf_free(&ws->in);
     free(ws->subprotocol);
@@ -90,7 +90,7 @@ static odto_http_request *upgrade_request(struct ws_route *r, odto_slice target,
     rq->peer = odto_slice_str(arena_copy(rq, odto_slice_str(peer)));
     if (request_target(rq, target) || !pattern_match(r->route->pattern, r->route->flags & ODTO_HTTP_PREFIX,
                                                      rq->path, rq->params, &rq->n_params)) {
-        request_destroy(rq);
+        request_destroy(rq, NULL);
         return NULL;
     }
     return rq;
@@ -196,7 +196,7 @@ int ws_handshake_check(odto_ws *ws)
     if (!id.n)
         odto_uuid_v7(&rq->correlation);
     odto_uuid_format(&rq->correlation, rq->correlation_text);
-    if (ws->closing) /* its route was removed meanwhile */
+    if (ws->closing || owner_gated(ws_owner(ws))) /* removed or gated meanwhile */
         return ws_handshake_refuse(ws, 503, status_text(503));
     const char *token = ws->route->mount->listener->auth_token;
     odto_slice given = ws_header(rq, "Authorization");
@@ -234,14 +234,15 @@ int ws_conn_established(odto_ws *ws)
     lws_set_timeout(ws->wsi, NO_PENDING_TIMEOUT, 0);
     if (chosen && !(ws->subprotocol = strdup(chosen)))
         return -1;
-    owner_hold(o);
+    if (!owner_open(o)) /* gated since the handshake began */
+        return -1;
     ws->opened = true;
     hook_enter(s, o);
     ws->ctx = ws->route->route->ws->open(o->self, ws, ws->rq);
     hook_leave(s, o);
     ws->rq->wsi = NULL;
     request_finish(ws->rq, 101);
-    request_destroy(ws->rq);
+    request_destroy(ws->rq, NULL);
     ws->rq = NULL;
     return 0;
 }

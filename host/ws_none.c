@@ -35,6 +35,12 @@ int ws_route_remove(struct ws_engine *e, struct ws_route *r, int64_t deadline_ns
     return 0;
 }
 
+void ws_owner_evict(struct ws_engine *e, const http_owner *o)
+{
+    (void)e;
+    (void)o;
+}
+
 void ws_route_free(struct ws_route *r)
 {
     (void)r;

@@ -58,6 +58,7 @@ typedef struct ws_command {
     struct ws_command *next;
     void (*run)(struct ws_engine *e, struct ws_command *c);
     struct ws_route *route;
+    const http_owner *owner; /* compared only */
     int fd;
     char *target;
     char peer[46];

@@ -16,3 +16,4 @@ endif
 TESTS += $(http_tests_py)
 dist_check_SCRIPTS += $(http_tests_py)
 EXTRA_DIST += tests/lib/http_peer.py
+EXTRA_DIST += tests/bench/bench_http.sh

@@ -48,6 +48,7 @@ static _Atomic bool ready = true;
 static pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t queue_filled = PTHREAD_COND_INITIALIZER;
 static odto_http_request *queue[QUEUE];
+static odto_ws *later; /* wants a message from the other thread */
 static unsigned queue_n;
 static bool queue_quit, queue_held;
 static unsigned commit_us; /* between two batches, as a group commit would take */
@@ -60,10 +61,14 @@ static void *answer_main(void *arg)
     (void)arg;
     pthread_mutex_lock(&queue_lock);
     while (!queue_quit) {
-        if (!commit_us && (!queue_n || queue_held)) {
+        if (!commit_us && !later && (!queue_n || queue_held)) {
             pthread_cond_wait(&queue_filled, &queue_lock);
             continue;
         }
+        odto_ws *ws = later;
+        later = NULL;
+        if (ws)
+            http_api.ws_send(ws, odto_slice_of("later", 5), false);
         unsigned n = queue_n;
         memcpy(batch, queue, n * sizeof(batch[0]));
         queue_n = 0;
@@ -257,6 +262,11 @@ static void talk_message(void *self, void *conn, odto_slice data, bool binary)
             sent++;
         printf("flood %d %d %zu\n", sent, r, http_api.ws_queued(t->ws));
         fflush(stdout);
+    } else if (odto_slice_eq(data, "later")) {
+        pthread_mutex_lock(&queue_lock);
+        later = t->ws;
+        pthread_cond_signal(&queue_filled);
+        pthread_mutex_unlock(&queue_lock);
     } else if (odto_slice_eq(data, "pause")) {
         http_api.ws_pause(t->ws, true);
     } else {
@@ -281,7 +291,7 @@ static const odto_ws_ops talk_ops = {.accept = talk_accept,
 
 static const odto_http_route routes[] = {
     {"GET", "/hello", 0, serve_hello, NULL},
-    {"GET", "/generation", 0, serve_generation, NULL},
+    {"GET", "/generation", ODTO_HTTP_NO_GATE, serve_generation, NULL},
     {"GET", "/items/{id}", 0, serve_item, NULL},
     {"GET", "/items/first", 0, serve_hello, NULL},
     {"GET", "/files/", ODTO_HTTP_PREFIX, serve_item, NULL},

@@ -186,6 +186,33 @@ def _():
         s.close()
 
 
+@suite.test("a gate ends streams and WebSockets; who comes again waits for the successor")
+def _():
+    with Echo() as e:
+        s, w = odto.EventStream(e.client, "/stream"), WebSocket(e.port)
+        s.next()
+        w.receive()
+        e.do("gate on")
+        odto.equal(e.do("drained 5000")[0], 0)
+        odto.equal(e.do("talks")[0], 0)
+        odto.equal(e.do("feeds")[0], 0)
+        odto.equal(w.close_code(), 1012)
+        while s.next():
+            pass
+        got = []
+        waiting = [threading.Thread(target=lambda: got.append(odto.EventStream(e.client, "/stream?n=1").next())),
+                   threading.Thread(target=lambda: got.append(odto.json.loads(WebSocket(e.port).receive()[1])))]
+        for t in waiting:
+            t.start()
+        e.do("stage")
+        odto.equal(e.do("serve"), (0, ""))
+        odto.equal(got, [], "both wait")
+        e.do("handover")
+        for t in waiting:
+            t.join()
+        odto.check(("0", '{"n":0}') in got and any("generation" in g and g["generation"] == 1 for g in got), got)
+
+
 @suite.test("a WebSocket upgrade waits at a gate and reaches the successor")
 def _():
     with Echo() as e:

@@ -173,7 +173,7 @@ START_TEST(request_targets)
         if (targets[_i].query)
             ck_assert(odto_slice_eq(rq->query, targets[_i].query));
     }
-    request_destroy(rq);
+    request_destroy(rq, NULL);
 }
 END_TEST
 
@@ -200,7 +200,7 @@ START_TEST(request_values)
         ck_assert(odto_slice_eq(http_api.query(rq, "kay"), "v"));
         ck_assert_ptr_null(http_api.query(rq, "none").p);
     }
-    request_destroy(rq);
+    request_destroy(rq, NULL);
 }
 END_TEST
 
