@@ -69,8 +69,8 @@ typedef struct http_config {
     unsigned gate_queue;      /* requests waiting for a gated owner; beyond: 503. 4096 */
     size_t max_header;        /* request line and headers, bytes; beyond: 431. 6144 */
     size_t ws_queue; /* bytes queued per WebSocket connection; beyond: ws_send gives -EAGAIN. 1 MiB */
-    int64_t header_timeout_ns; /* from accept, or from the first byte of a later request, to its last header.
-                                  10 s */
+    int64_t header_timeout_ns; /* from accept to the end of the first request's headers, and from the request
+                                  line to the end of the headers of a later one. 10 s */
     int64_t body_timeout_ns;   /* from the headers to the end of the body. 30 s */
     int64_t idle_timeout_ns; /* between two requests of a connection, or without progress in sending. 75 s */
     int64_t gate_timeout_ns; /* a request waits this long for a gated owner, then 503. 30 s */

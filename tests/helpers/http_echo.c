@@ -1,14 +1,14 @@
-/* http_echo.c — the HTTP server of the host alone, with made-up owners: for its integration tests and
- * benchmark.
+/* http_echo.c — the HTTP server of the host alone, with made-up owners: for its tests and its benchmark.
  *
- *     http_echo ADDRESS [key=value …]      prints "port N", then obeys lines on stdin, answering each with a
- * line
+ *     http_echo ADDRESS [key=value …]
  *
- * Lines: gate on|off, stage, serve, handover, drained MS, unserve old|new MS, inflight, ready yes|no, prune,
- * connections, quit MS. Keys: threads header idle headermax body maxconn gate streams workers workq wsqueue
- * ping dead cors token cert key ws (0: without the WebSocket route) commit (us between batches of late
- * replies). Replies to /async come from a thread of
- * their own, in batches. */
+ * prints "port N", then obeys lines on stdin and answers each with "NUMBER TEXT":
+ *     gate on|off   hold on|off (late replies)   stage   serve   clash   handover   drained MS
+ *     unserve old|new MS   inflight   feeds (open streams)   talks (open WebSockets)   code (of the last
+ * close) ready yes|no   prune   quit MS Keys: threads workers workq maxconn streams maxws gateq; headermax
+ * wsqueue body (bytes); header bodytime idle gate ping dead (ms); cors token cert key; ws=0 (without the
+ * WebSocket route); access=1 (log requests to stderr); commit (us between two batches of late replies, as a
+ * group commit takes). */
 #include "http.h"
 
 #include <odto/host.h>

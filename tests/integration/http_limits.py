@@ -2,6 +2,7 @@
 import pathlib
 import resource
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -111,6 +112,50 @@ def _():
         for p in idle:
             odto.equal(p.response()[0], 200)
             p.close()
+
+
+@suite.test("out of descriptors: it waits, and takes the connections when there are some again")
+def _():
+    with Echo(files=64) as e:
+        peers = [Peer(e.port) for _ in range(80)]
+        odto.wait_until(lambda: any("can't accept" in x for x in e.errors), what="a warning")
+        waiting = peers[-1]
+        waiting.send(get("/hello"))
+        for p in peers[:-1]:
+            p.close()
+        odto.equal(waiting.response()[0], 200)
+        odto.equal(e.client.get("/hello").status, 200)
+        waiting.close()
+        odto.check(len(e.errors) < 50, f"{len(e.errors)} warnings")
+
+
+@suite.test("a client that does not take its answer is cut, and holds nobody up")
+def _():
+    with Echo("idle=1000", "ws=0") as e, Peer(e.port) as p:
+        p.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        p.send(get("/large?n=30000000"))
+        odto.wait_until(lambda: p.more(), what="it has begun")
+        began = time.monotonic()
+        odto.equal(e.do("unserve new 15000")[0], 0, "its memory was given back")
+        odto.check(0.5 < time.monotonic() - began < 8 * odto.SLOW, "by the idle timeout")
+    with Echo() as e, Peer(e.port) as p:
+        p.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        p.send(get("/large?n=30000000"))
+        odto.wait_until(lambda: p.more(), what="it has begun")
+        odto.equal(e.do("unserve new 300")[0], 0, "at the deadline it is cut")
+
+
+@suite.test("the access log says who asked what")
+def _():
+    with Echo("access=1") as e:
+        e.client.post("/echo", b"12345")
+        e.client.get("/items/x?secret=1")
+        with Peer(e.port) as p:
+            p.send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\nabc")
+        want = ["access 127.0.0.1 POST /echo /echo 200 5 5", "access 127.0.0.1 GET /items/x /items/{id} 200 0 ",
+                "access 127.0.0.1 POST /echo /echo 0 3 0"]
+        odto.wait_until(lambda: all(any(x.startswith(w) for x in e.errors) for w in want), what=str(want))
+        odto.check(not any("secret" in x for x in e.errors), "no query")
 
 
 @suite.test("blocking requests beyond the workers' queue are 503 with Retry-After")

@@ -15,13 +15,16 @@ odto.HOST = ECHO  # what Suite.main looks for
 class Echo:
     """tests/helpers/http_echo on a free port; see its head for keys and commands."""
 
-    def __init__(self, *options, address="127.0.0.1:0"):
-        self.address, self.options = address, options
+    def __init__(self, *options, address="127.0.0.1:0", files=None):
+        self.address, self.options, self.files = address, options, files
         self.process = None
 
     def start(self):
-        self.process = subprocess.Popen([str(ECHO), self.address, *self.options], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [str(ECHO), self.address, *self.options]
+        if self.files:  # at most so many descriptors
+            command = ["sh", "-c", f'ulimit -n {self.files}; exec "$@"', "sh", *command]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True)
         self.errors = []
         self.reader = threading.Thread(target=lambda: self.errors.extend(self.process.stderr), daemon=True)
         self.reader.start()
