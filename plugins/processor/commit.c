@@ -316,8 +316,6 @@ void commit_submit(processor *p)
         }
         c->batch.done = commit_mail;
         c->batch.arg = c;
-        c->submitted_ns = p->now_ns;
-        odto_metric_observe(p->m.commit_jobs, (double)c->batch.n);
         p->commits_under_way++;
         int r = p->jobs->submit(p->store.self, &c->batch);
         if (r < 0) {
@@ -371,7 +369,6 @@ void commit_done(commit *c)
         undo(c, c->result);
         return;
     }
-    odto_metric_observe(p->m.commit_seconds, (double)(p->now_ns - c->submitted_ns) / 1e9);
     scheduler_back(p);
     for (size_t i = 0; i < c->batch.n; i++)
         deliver(c, i);

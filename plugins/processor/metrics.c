@@ -11,7 +11,6 @@
 static const double processing_bounds[] = {.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10};
 static const double seconds_bounds[] = {.001, .0025, .005, .01, .025, .05, .1,  .25, .5,
                                         1,    2.5,   5,    10,  30,   60,  300, 1800};
-static const double batch_bounds[] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000};
 
 static odto_metric *counter(processor *p, const char *name, const char *help, const char *labels,
                             const char *const *values)
@@ -192,9 +191,6 @@ static void service_metrics(processor *p)
     m->published = labelled(p, "odto_publish_confirms_total", confirms, "result", "ack");
     m->refused = labelled(p, "odto_publish_confirms_total", confirms, "result", "nack");
     m->publish_seconds = seconds(p, "odto_publish_confirm_seconds", "From publish to confirmed.", NULL, NULL);
-    m->commit_seconds = seconds(p, "odto_store_commit_seconds", "From submit to committed.", NULL, NULL);
-    m->commit_jobs = api->metric(p->host, ODTO_HISTOGRAM, "odto_store_batch_jobs",
-                                 "Operations in a store batch.", NULL, NULL, batch_bounds, N(batch_bounds));
 }
 
 int metrics_init(processor *p, odto_error *err)

@@ -250,7 +250,6 @@ typedef struct commit {
     void **owner; /* of each op: item, pool, publication or NULL by its kind */
     size_t cap;
     int result;
-    int64_t submitted_ns;
     struct commit *next_free;
 } commit;
 
@@ -339,7 +338,7 @@ typedef struct metrics {
     odto_metric *processed, *completed, *failed, *invalid, *seconds;
     odto_metric *rejected_validation, *rejected_event, *rejected_store;
     odto_metric *dead_letters, *expired_leases;
-    odto_metric *published, *refused, *publish_seconds, *commit_seconds, *commit_jobs;
+    odto_metric *published, *refused, *publish_seconds;
 } metrics;
 
 struct processor {
