@@ -43,7 +43,7 @@ typedef struct cell {
     odto_metric m;
 } cell;
 
-struct fakeinstance {
+struct multiinstance {
     multihost *f;
     char name[32];
     odto_host host;
@@ -61,7 +61,7 @@ struct multihost {
     pthread_t timer_thread;
     odto_timer *timers;
     bool end, quiet;
-    fakeinstance *instances[MAX_INSTANCES];
+    multiinstance *instances[MAX_INSTANCES];
     size_t n_instances;
     odto_handler_ref handlers[MAX_INSTANCES];
     size_t n_handlers;
@@ -70,12 +70,12 @@ struct multihost {
     size_t n_routes;
     cell cells[MAX_METRICS];
     size_t n_cells;
-    fakesettled settled;
+    multisettled settled;
     uint32_t prefetch;
     odto_lease *held; /* events of leases that are not settled */
 };
 
-static fakeinstance *of(odto_host *h)
+static multiinstance *of(odto_host *h)
 {
     return h->priv;
 }
@@ -280,10 +280,10 @@ uint32_t multihost_prefetch(multihost *f)
     return __atomic_load_n(&f->prefetch, __ATOMIC_RELAXED);
 }
 
-fakesettled multihost_settled(multihost *f)
+multisettled multihost_settled(multihost *f)
 {
     pthread_mutex_lock(&f->lock);
-    fakesettled s = f->settled;
+    multisettled s = f->settled;
     pthread_mutex_unlock(&f->lock);
     return s;
 }
@@ -320,7 +320,7 @@ void multihost_refuse(multihost *f, const char *topic, int code, bool later)
     pthread_mutex_unlock(&f->lock);
 }
 
-void multihost_deliver_many(fakeinstance *i, char *const *bodies, size_t n, bool valid)
+void multihost_deliver_many(multiinstance *i, char *const *bodies, size_t n, bool valid)
 {
     odto_lease leases[256];
     static _Atomic uint64_t seq = 1;
@@ -336,7 +336,7 @@ void multihost_deliver_many(fakeinstance *i, char *const *bodies, size_t n, bool
     }
 }
 
-void multihost_deliver(fakeinstance *i, const char *body, bool valid)
+void multihost_deliver(multiinstance *i, const char *body, bool valid)
 {
     char *one[] = {(char *)(uintptr_t)body};
     multihost_deliver_many(i, one, 1, valid);
@@ -380,7 +380,7 @@ odto_handler_ref *multihost_handler_code(multihost *f, const char *name, const o
     return r;
 }
 
-odto_handler_ref *multihost_handler(multihost *f, fakeinstance *i, const char *const *types,
+odto_handler_ref *multihost_handler(multihost *f, multiinstance *i, const char *const *types,
                                     uint32_t concurrency)
 {
     return multihost_handler_code(f, i->name, i->plugin->handler, i->self, types, concurrency);
@@ -400,7 +400,7 @@ static void *thread_main(void *arg)
 
 static int thread_start(odto_host *h, const char *name, void (*fn)(void *arg), void *arg, odto_thread **out)
 {
-    fakeinstance *i = of(h);
+    multiinstance *i = of(h);
     odto_thread *t = NULL;
     (void)name;
     pthread_mutex_lock(&i->f->lock);
@@ -424,7 +424,7 @@ static void thread_join(odto_host *h, odto_thread *t)
     t->used = false;
 }
 
-size_t multihost_threads(fakeinstance *i)
+size_t multihost_threads(multiinstance *i)
 {
     size_t n = 0;
     pthread_mutex_lock(&i->f->lock);
@@ -625,7 +625,7 @@ static int parse(const odto_option *o, const char *text, odto_value *v)
     }
 }
 
-static void read_settings(fakeinstance *i, const char *const *settings)
+static void read_settings(multiinstance *i, const char *const *settings)
 {
     const odto_plugin *p = i->plugin;
     i->values = calloc(p->n_options + 1, sizeof *i->values);
@@ -643,7 +643,7 @@ static void read_settings(fakeinstance *i, const char *const *settings)
     }
 }
 
-static void free_settings(fakeinstance *i)
+static void free_settings(multiinstance *i)
 {
     for (size_t k = 0; k < i->plugin->n_options; k++) {
         for (size_t w = 0; i->values[k].list && w < i->values[k].n; w++)
@@ -668,7 +668,7 @@ multihost *multihost_new(void)
     return f;
 }
 
-static const odto_plugin *open_module(fakeinstance *i, const char *module)
+static const odto_plugin *open_module(multiinstance *i, const char *module)
 {
     char path[512];
     const char *dir = getenv("ODTO_BUILDDIR");
@@ -679,12 +679,12 @@ static const odto_plugin *open_module(fakeinstance *i, const char *module)
     return dlsym(i->dl, "odto_plugin");
 }
 
-fakeinstance *multihost_load(multihost *f, const char *module, const char *name, const char *const *settings,
-                             odto_error *err)
+multiinstance *multihost_load(multihost *f, const char *module, const char *name, const char *const *settings,
+                              odto_error *err)
 {
     odto_error own = {0}, *e = err ? err : &own;
     char text[1400];
-    fakeinstance *i = calloc(1, sizeof *i);
+    multiinstance *i = calloc(1, sizeof *i);
     i->f = f;
     i->host = (odto_host){.api = &api, .priv = i};
     snprintf(i->name, sizeof i->name, "%s", name);
@@ -712,7 +712,7 @@ fakeinstance *multihost_load(multihost *f, const char *module, const char *name,
     return i;
 }
 
-int multihost_start(fakeinstance *i, odto_error *err)
+int multihost_start(multiinstance *i, odto_error *err)
 {
     odto_error own = {0};
     char text[1400];
@@ -723,12 +723,12 @@ int multihost_start(fakeinstance *i, odto_error *err)
     return r;
 }
 
-int multihost_quiesce(fakeinstance *i, int64_t ms)
+int multihost_quiesce(multiinstance *i, int64_t ms)
 {
     return i->plugin->ops->quiesce(i->self, odto_now_ns() + ms * ODTO_MS);
 }
 
-void multihost_stop(fakeinstance *i)
+void multihost_stop(multiinstance *i)
 {
     if (!i->self)
         return;
@@ -741,20 +741,20 @@ void multihost_stop(fakeinstance *i)
     i->self = NULL;
 }
 
-void *multihost_self(fakeinstance *i)
+void *multihost_self(multiinstance *i)
 {
     return i->self;
 }
-const odto_plugin *multihost_plugin(fakeinstance *i)
+const odto_plugin *multihost_plugin(multiinstance *i)
 {
     return i->plugin;
 }
-odto_host *multihost_of(fakeinstance *i)
+odto_host *multihost_of(multiinstance *i)
 {
     return &i->host;
 }
 
-odto_health multihost_health(fakeinstance *i)
+odto_health multihost_health(multiinstance *i)
 {
     odto_health h = {.ready = true};
     if (i->plugin->ops->health)

@@ -11,7 +11,7 @@
 #include <odto/plugin.h>
 
 typedef struct multihost multihost;
-typedef struct fakeinstance fakeinstance;
+typedef struct multiinstance multiinstance;
 
 multihost *multihost_new(void);
 /* Stops what still runs, in reverse order, and frees all. */
@@ -19,33 +19,33 @@ void multihost_free(multihost *f);
 
 /* Load .libs/MODULE.so and init() it under this name. settings: "key=value", NULL-terminated or NULL. ARGV
  * and LIST options are cut at blanks and commas. Aborts on failure, unless err is given: then NULL. */
-fakeinstance *multihost_load(multihost *f, const char *module, const char *name, const char *const *settings,
-                             odto_error *err);
+multiinstance *multihost_load(multihost *f, const char *module, const char *name, const char *const *settings,
+                              odto_error *err);
 /* Make a loaded handler known to the processor: types NULL-terminated, living as long as the host. */
-odto_handler_ref *multihost_handler(multihost *f, fakeinstance *i, const char *const *types,
+odto_handler_ref *multihost_handler(multihost *f, multiinstance *i, const char *const *types,
                                     uint32_t concurrency);
 /* A handler that is code of the test. */
 odto_handler_ref *multihost_handler_code(multihost *f, const char *name, const odto_handler_iface *iface,
                                          void *self, const char *const *types, uint32_t concurrency);
 void multihost_store(multihost *f, const odto_store_iface *iface, void *self);
-int multihost_start(fakeinstance *i, odto_error *err);
-int multihost_quiesce(fakeinstance *i, int64_t ms);
-void multihost_stop(fakeinstance *i); /* stop(), join, fini() */
-void *multihost_self(fakeinstance *i);
-const odto_plugin *multihost_plugin(fakeinstance *i);
-odto_host *multihost_of(fakeinstance *i);
-odto_health multihost_health(fakeinstance *i);
-size_t multihost_threads(fakeinstance *i);
+int multihost_start(multiinstance *i, odto_error *err);
+int multihost_quiesce(multiinstance *i, int64_t ms);
+void multihost_stop(multiinstance *i); /* stop(), join, fini() */
+void *multihost_self(multiinstance *i);
+const odto_plugin *multihost_plugin(multiinstance *i);
+odto_host *multihost_of(multiinstance *i);
+odto_health multihost_health(multiinstance *i);
+size_t multihost_threads(multiinstance *i);
 
 /* Give the instance one lease. valid: flag it as checked. */
-void multihost_deliver(fakeinstance *i, const char *body, bool valid);
-void multihost_deliver_many(fakeinstance *i, char *const *bodies, size_t n, bool valid);
+void multihost_deliver(multiinstance *i, const char *body, bool valid);
+void multihost_deliver_many(multiinstance *i, char *const *bodies, size_t n, bool valid);
 
-typedef struct fakesettled {
+typedef struct multisettled {
     size_t acked, returned, rejected;
     char why[1024]; /* of the last rejection */
-} fakesettled;
-fakesettled multihost_settled(multihost *f);
+} multisettled;
+multisettled multihost_settled(multihost *f);
 uint32_t multihost_prefetch(multihost *f);
 
 /* What was published to a topic. */

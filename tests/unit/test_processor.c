@@ -16,7 +16,7 @@
 
 static multihost *fh;
 static fakestore *fs;
-static fakeinstance *builtin, *proc;
+static multiinstance *builtin, *proc;
 static const char *const builtin_types[] = {"echo", "sleep", "fail", NULL};
 
 /* ---- making jobs ---- */
@@ -378,7 +378,7 @@ START_TEST(invalid_is_rejected)
     multihost_quiet(fh, true);
     multihost_deliver(proc, "{\"eventType\":\"job.created\"}", false);
     multihost_deliver(proc, "not json", false);
-    fakesettled s = multihost_settled(fh);
+    multisettled s = multihost_settled(fh);
     ck_assert_uint_eq(s.rejected, 2);
     ck_assert_ptr_nonnull(strstr(s.why, "JSON"));
     ck_assert_int_eq(multihost_metric(fh, "processor_jobs_validation_failed_total", NULL), 2);

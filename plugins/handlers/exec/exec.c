@@ -559,17 +559,23 @@ static void exec_cancel(void *self, odto_run *run)
     loop_wake(&e->loop);
 }
 
+/* The words first, so that a placeholder in the wrong place is not taken for a file name. */
+static int read_command(command *cmd, const odto_config *c, odto_error *err)
+{
+    const odto_value *words = odto_config_get(c, "command");
+    int r = template_check(words->list, words->n, err);
+    if (r == 0)
+        return command_init(cmd, c, err);
+    odto_error_where(err, c->file, words->line, words->column);
+    return r;
+}
+
 static int exec_check(const odto_config *c, odto_error *err)
 {
     command cmd;
-    const odto_value *words = odto_config_get(c, "command");
-    int r = command_init(&cmd, c, err);
-    if (r < 0)
-        return r;
-    r = template_check(cmd.words, cmd.n_words, err);
-    if (r < 0)
-        odto_error_where(err, c->file, words->line, words->column);
-    command_free(&cmd);
+    int r = read_command(&cmd, c, err);
+    if (r == 0)
+        command_free(&cmd);
     return r;
 }
 
@@ -600,8 +606,8 @@ static int exec_init(odto_host *h, const odto_config *c, void **self, odto_error
     e->waiting_end = &e->waiting;
     e->loop.epoll = e->loop.event = -1;
     pthread_mutex_init(&e->lock, NULL);
-    int r = command_init(&e->cmd, c, err);
-    if (r == 0 && (r = template_check(e->cmd.words, e->cmd.n_words, err)) == 0) {
+    int r = read_command(&e->cmd, c, err);
+    if (r == 0) {
         e->stack = spawn_stack_new();
         e->argv = calloc(e->cmd.n_words + 1, sizeof *e->argv);
         e->offsets = calloc(e->cmd.n_words + COMMAND_SPARE, sizeof *e->offsets);

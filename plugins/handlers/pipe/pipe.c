@@ -19,7 +19,7 @@ static task *task_new(pipes *p)
     else if (!(t = malloc(sizeof *t)))
         return NULL;
     t->next = NULL;
-    t->timed_out = false;
+    t->timed_out = t->again = false;
     atomic_store(&t->cancelled, false);
     return t;
 }
@@ -60,7 +60,7 @@ static void describe(const worker *w, spawn_end end, char *text, size_t size)
                  sigabbrev_np(end.signal) ? sigabbrev_np(end.signal) : "?");
     else
         snprintf(text, size, "the worker ended with exit status %d while it had this job", end.code);
-    if (w->state >= WORKER_TERMED)
+    if (w->asked)
         snprintf(text, size, "the worker was ended while it had this job");
 }
 
@@ -72,13 +72,46 @@ static void back_off(pipes *p)
     pipes_due(p, p->spawn_after_ns);
 }
 
-void pipes_worker_ended(worker *w, spawn_end end)
+/* In front of the others, to be given to another worker. */
+static void give_back(pipes *p, task *t)
+{
+    t->again = true;
+    pthread_mutex_lock(&p->lock);
+    t->next = p->waiting;
+    t->self = &p->waiting;
+    if (t->next)
+        t->next->self = &t->next;
+    else
+        p->waiting_end = &t->next;
+    p->waiting = t;
+    if (t->deadline_ns && (!p->waiting_due_ns || t->deadline_ns < p->waiting_due_ns))
+        p->waiting_due_ns = t->deadline_ns;
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* What becomes of a job whose worker ended without an answer. A worker that ended by itself and well (many do
+ * after some number of jobs) has most likely not even read it: another one gets it, once. */
+static void orphaned(worker *w, task *t, spawn_end end)
 {
     pipes *p = w->p;
     char text[160];
     describe(w, end, text, sizeof text);
-    if (w->state == WORKER_LIVE) {
+    if (t->timed_out)
+        task_fail(p, t, ODTO_RUN_TIMEOUT, "timed out: its worker was ended", tail_text(&w->log));
+    else if (atomic_load(&t->cancelled) || p->stopping)
+        task_fail(p, t, ODTO_RUN_RETRY, "ended early: cancelled, or the host stops", tail_text(&w->log));
+    else if (end.code == 0 && !w->asked && !t->again)
+        give_back(p, t);
+    else
+        task_fail(p, t, ODTO_RUN_LOST, text, tail_text(&w->log));
+}
+
+void pipes_worker_ended(worker *w, spawn_end end)
+{
+    pipes *p = w->p;
+    if (w->state == WORKER_LIVE)
         p->n_live--;
+    if (!w->asked) {
         odto_metric_add(p->restarts, 1);
         odto_log(p->host, ODTO_WARN, "worker %d ended by itself after %llu jobs: %s %d", (int)w->pid,
                  (unsigned long long)w->done, end.signal ? "signal" : "exit status",
@@ -89,12 +122,7 @@ void pipes_worker_ended(worker *w, spawn_end end)
     while (w->tasks) {
         task *t = w->tasks;
         w->tasks = t->next;
-        if (t->timed_out)
-            task_fail(p, t, ODTO_RUN_TIMEOUT, "timed out: its worker was ended", tail_text(&w->log));
-        else if (atomic_load(&t->cancelled) || p->stopping)
-            task_fail(p, t, ODTO_RUN_RETRY, "ended early: cancelled, or the host stops", tail_text(&w->log));
-        else
-            task_fail(p, t, ODTO_RUN_LOST, text, tail_text(&w->log));
+        orphaned(w, t, end);
     }
     *w->self = w->next;
     if (w->next)
@@ -114,7 +142,7 @@ static worker *pick(pipes *p, bool *may_spawn)
         if (w->state != WORKER_LIVE || w->n_tasks >= p->window)
             continue;
         if (!w->n_tasks && worker_is_old(w)) {
-            worker_close(w);
+            worker_recycle(w);
             continue;
         }
         if (!best || w->n_tasks < best->n_tasks)

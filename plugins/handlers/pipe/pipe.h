@@ -28,6 +28,7 @@ typedef struct task {
     char id[ODTO_UUID_LEN + 1];
     int64_t deadline_ns; /* 0 none */
     bool timed_out;
+    bool again; /* was given back by a worker that ended before it answered */
     _Atomic bool cancelled;
 } task;
 
@@ -44,6 +45,7 @@ struct worker {
     worker_state state;
     watch in, out, err, end;
     bool in_full; /* waits for room in its stdin */
+    bool asked;   /* it ends because we want it */
     pid_t pid;
     odto_buf send, line;
     size_t sent;
@@ -85,8 +87,9 @@ struct pipes {
 worker *worker_new(pipes *p, odto_error *err); /* started and live */
 void worker_give(worker *w, task *t);          /* adds its line; worker_flush sends */
 void worker_flush(worker *w);
-void worker_close(worker *w); /* no more jobs: end of stdin */
-void worker_end(worker *w);   /* TERM, then KILL after the grace */
+void worker_close(worker *w);   /* no more jobs: end of stdin */
+void worker_recycle(worker *w); /* the same, and it is what we want */
+void worker_end(worker *w);     /* TERM, then KILL after the grace */
 void worker_timer(worker *w, int64_t now_ns);
 void worker_free(worker *w);
 bool worker_is_old(worker *w); /* to be recycled */

@@ -69,7 +69,7 @@ static void settle(worker *w, task *t, const reply *a)
         return;
     tail_clear(&w->log);
     if (worker_is_old(w))
-        worker_close(w);
+        worker_recycle(w);
 }
 
 /* Not a line of the protocol: worth reading, so it is kept with the log. */
@@ -172,7 +172,7 @@ static void on_out(watch *x, uint32_t events)
         read_err(w);
     if (read_out(w) == READ_END) {
         loop_close(x);
-        worker_end(w); /* no reply will ever come */
+        worker_close(w); /* no reply will ever come; most likely it has just ended */
     }
 }
 
@@ -274,8 +274,15 @@ void worker_close(worker *w)
     pipes_due(w->p, w->act_ns);
 }
 
+void worker_recycle(worker *w)
+{
+    w->asked = true;
+    worker_close(w);
+}
+
 void worker_end(worker *w)
 {
+    w->asked = true;
     if (w->state >= WORKER_TERMED)
         return;
     leave_live(w);
@@ -312,10 +319,8 @@ void worker_timer(worker *w, int64_t now)
         if (atomic_load(&t->cancelled) || w->p->stopping)
             worker_end(w);
     }
-    if (w->p->stopping)
-        worker_close(w);
-    if (w->state == WORKER_LIVE && !w->n_tasks && worker_is_old(w))
-        worker_close(w);
+    if (w->p->stopping || (w->state == WORKER_LIVE && !w->n_tasks && worker_is_old(w)))
+        worker_recycle(w);
     press(w, now);
     if (w->act_ns)
         pipes_due(w->p, w->act_ns);
