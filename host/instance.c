@@ -393,6 +393,7 @@ int instance_start(struct instance *in, int64_t timeout_ns, odto_error *err)
 
 int instance_quiesce(struct instance *in, int64_t deadline_ns)
 {
+    atomic_store(&in->quiescing, true);
     for (size_t i = 0; i < in->n_consumers; i++)
         consumer_prefetch(in->consumers[i].consumer, 0);
     if (!in->d->ops->quiesce)

@@ -121,6 +121,8 @@ static bool instance_down(struct unit *u, int64_t deadline_ns, bool graceful)
         return true;
     int64_t stop_timeout = unit_int(u, "stop_timeout");
     http_gate(core->http, &in->handle, true);
+    if (graceful)
+        http_drained(core->http, &in->handle, deadline_ns);
     if (graceful && instance_quiesce(in, deadline_ns) < 0)
         log_write(core->log, ODTO_WARN, NULL,
                   "%s: not drained before its deadline; what is left goes back to its route", u->name);

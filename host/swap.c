@@ -67,8 +67,8 @@ static void pause_all(struct core *core, struct swap_item *items, size_t n, stru
         int64_t timeout = unit_int(it->unit, "stop_timeout"), deadline = odto_now_ns() + timeout;
         v->step = "quiesce";
         http_gate(core->http, &in->handle, true);
-        int r = instance_quiesce(in, deadline);
-        if (http_drained(core->http, &in->handle, deadline) < 0 || r < 0)
+        int drained = http_drained(core->http, &in->handle, deadline); /* those it has are still answered in full */
+        if (instance_quiesce(in, deadline) < 0 || drained < 0)
             log_write(core->log, ODTO_WARN, NULL, "%s: not drained in %.1f s; its leases go back",
                       it->unit->name, (double)timeout / 1e9);
         v->step = "save";
@@ -197,8 +197,8 @@ static void silence(struct core *core, struct swap_item *it)
     struct instance *in = it->next;
     int64_t timeout = unit_int(it->unit, "stop_timeout"), deadline = odto_now_ns() + timeout;
     http_gate(core->http, &in->handle, true);
-    instance_quiesce(in, deadline);
     http_drained(core->http, &in->handle, deadline);
+    instance_quiesce(in, deadline);
     instance_stop(in, timeout);
 }
 
