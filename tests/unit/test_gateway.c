@@ -516,6 +516,49 @@ START_TEST(batch_frame)
 }
 END_TEST
 
+/* The body is split before it is parsed: whatever is done to it, the verdict must be that of a strict parser
+ * on the whole body. */
+START_TEST(batch_frame_like_a_strict_parser)
+{
+    static const char parts[] = "[]{},:\"\\ \n0a";
+    static const char whole[] =
+        "[{\"type\":\"a]\",\"payload\":{\"x\":[1,{}]}},{\"type\":\"\\\"}\"} , {\"type\":\"c\"}]";
+    begin();
+    size_t strict = 0;
+    srand(7);
+    for (int round = 0; round < 4000; round++) {
+        char body[sizeof whole + 4];
+        size_t n = sizeof whole - 1;
+        memcpy(body, whole, n);
+        for (int k = rand() % 3; k >= 0; k--) {
+            size_t at = (size_t)rand() % n;
+            if (rand() % 2) { /* replace, or remove */
+                body[at] = parts[(size_t)rand() % (sizeof parts - 1)];
+            } else {
+                memmove(body + at, body + at + 1, n - at - 1);
+                n--;
+            }
+        }
+        body[n] = 0;
+        struct json_object *tree = NULL;
+        bool valid = odto_json_parse(odto_slice_of(body, n), 32, &tree, NULL) == 0;
+        bool array = valid && json_object_is_type(tree, json_type_array);
+        json_object_put(tree);
+        odto_http_request *rq = fakehost_post(&f, "/v1/jobs/batch", body);
+        int status = fake_reply_of(rq)->status;
+        if (!array)
+            ck_assert_msg(status == 400, "%s: %d", body, status);
+        else /* whatever else is wrong, it is not the JSON */
+            ck_assert_msg(strstr(fake_body(rq), "Invalid JSON") == NULL, "%s: %s", body, fake_body(rq));
+        strict += array;
+        for (; f.n_events > 0; f.n_events--)
+            f.api.event_unref(f.events[f.n_events - 1]);
+    }
+    ck_assert_uint_gt(strict, 50);
+    end();
+}
+END_TEST
+
 START_TEST(batch_bounds)
 {
     static const char *const options[] = {"batch_max", "2", NULL};
@@ -721,6 +764,7 @@ int main(void)
     tcase_add_test(t, batch_of_lines);
     tcase_add_test(t, batch_is_all_or_nothing);
     tcase_add_test(t, batch_frame);
+    tcase_add_test(t, batch_frame_like_a_strict_parser);
     tcase_add_test(t, batch_bounds);
     tcase_add_test(t, readiness);
     tcase_add_test(t, no_route);
