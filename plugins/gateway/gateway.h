@@ -13,7 +13,6 @@
 #define GATEWAY_MAX_VIOLATIONS 16
 #define GATEWAY_BATCH_LIMIT    10000 /* upper bound of the option batch_max */
 
-struct json_object;
 typedef struct gateway gateway;
 
 /* ---- types.c: the bounded label `type` --------------------------------------------------------- */

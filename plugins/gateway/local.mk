@@ -8,6 +8,6 @@ gateway_sources = \
   %D%/proxy.c \
   %D%/types.c
 gateway_la_SOURCES = $(gateway_sources)
-gateway_la_CPPFLAGS = $(AM_CPPFLAGS) $(JSONC_CFLAGS) $(CURL_CFLAGS)
+gateway_la_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS)
 gateway_la_LDFLAGS = $(plugin_ldflags)
-gateway_la_LIBADD = libodto-docs.la libodto.la $(JSONC_LIBS)
+gateway_la_LIBADD = libodto-docs.la libodto.la

@@ -352,6 +352,24 @@ START_TEST(trace_context)
 }
 END_TEST
 
+START_TEST(names_and_types_with_escapes)
+{
+    begin();
+    odto_http_request *rq =
+        fakehost_post(&f, "/jobs",
+                      "{\"\\u0069d\":\"" ID "\",\"type\":\"ec\\u0068o\",\"status\":\"PEND\\u0049NG\","
+                      "\"created\\u0041t\":\"2025-01-01T00:00:00Z\"}");
+    ck_assert_msg(fake_reply_of(rq)->status == 202, "%s", fake_body(rq));
+    ck_assert(strstr(fake_body(rq), ID) != NULL);
+    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{echo}"), 1);
+    /* "id" and its escaped form are one name */
+    rq = fakehost_post(&f, "/v1/jobs", "{\"\\u0069d\":\"" ID "\",\"type\":\"echo\"}");
+    int status = fake_reply_of(rq)->status;
+    ck_assert(status == 400 || strstr(fake_body(rq), ID) != NULL);
+    end();
+}
+END_TEST
+
 /* ---- assigning --------------------------------------------------------------------------------- */
 
 static void expect_assigned(const odto_event *e, const char *more)
@@ -756,6 +774,7 @@ int main(void)
     tcase_add_test(t, pending_requests_are_bounded);
     tcase_add_test(t, quiesce_waits_for_answers);
     tcase_add_test(t, trace_context);
+    tcase_add_test(t, names_and_types_with_escapes);
     tcase_add_test(t, prefer_assign_id);
     tcase_add_test(t, v1_assigns_only_what_is_missing);
     tcase_add_test(t, type_labels_are_bounded);
