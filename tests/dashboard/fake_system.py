@@ -102,6 +102,8 @@ class Fake:
         t = self.base_ms - 1000 * (self.n - i)
         j["payload"] = {"to": "someone@example.org", "note": "\u001b[31mred\u0007 and \u202e backwards", "n": i}
         j["startedAt"] = stamp(t + 12)
+        j["timeline"] = [{"at": stamp(t), "what": "created"},
+                         {"at": stamp(t + 30), "what": "attempt ended", "attempt": 1, "outcome": "error"}]
         j["attempts"] = [
             {"attempt": 1, "status": "FAILED", "startedAt": stamp(t + 12), "finishedAt": stamp(t + 30),
              "error": "connection refused by smtp.example.org:25"},

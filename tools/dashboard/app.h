@@ -9,7 +9,8 @@
 typedef struct app_options {
     net_config net;
     bool no_color, ascii, mouse, no_splash, read_only, managed, remote;
-    bool plain, once, json;
+    bool plain, once, json, svg;
+    int after_s; /* --once: gather figures for so long first */
     theme theme;
     const char *registry; /* path, or NULL */
     /* Tells the crash handler what brings the terminal back; n 0: nothing any more. */

@@ -308,6 +308,9 @@ int launch_main(int argc, char **argv)
         return rc;
     }
     const char *kind = optind < argc ? argv[optind] : "local";
+    char before[620];
+    snprintf(before, sizeof before, "%s.1", l.log);
+    rename(l.log, before); /* a failing step shows the end of this launch's log, not of an older one */
     curl_global_init(CURL_GLOBAL_DEFAULT);
     if (!strcmp(kind, "local")) {
         return launch_local(&l) ? 1 : 0;

@@ -30,6 +30,7 @@ tools_dashboard_libdashboard_la_SOURCES = \
   %D%/registry.c %D%/registry.h \
   %D%/snapshot.c %D%/snapshot.h \
   %D%/style.c %D%/style.h \
+  %D%/svg.c %D%/svg.h \
   %D%/ui.c %D%/ui.h \
   %D%/ui_do.c \
   %D%/ui_form.c \
@@ -51,3 +52,4 @@ odto_dashboard_SOURCES = \
 odto_dashboard_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(NCURSES_CFLAGS) -DODTO_COMMIT=\"$(ODTO_COMMIT)\"
 odto_dashboard_LDADD = tools/dashboard/libdashboard.la $(NCURSES_LIBS)
 endif
+EXTRA_DIST += docs/dashboard.md

@@ -87,6 +87,7 @@ static void usage(FILE *f)
           "  --interval SEC    time between refreshes, 1 by default\n"
           "  --once            one picture as text, then leave; exit 1 when nothing answers\n"
           "  --once --json     the same as one JSON object\n"
+          "  --once --svg      the same as an SVG picture; --after SEC gathers figures first\n"
           "  --plain           a line for each change, for screen readers and logs\n"
           "  --theme NAME      auto, dark or light\n"
           "  --no-color        monochrome (also NO_COLOR)\n"
@@ -184,6 +185,12 @@ static int take_option(app_options *o, int c)
     case 'J':
         o->json = true;
         return 0;
+    case 'S':
+        o->svg = true;
+        return 0;
+    case 'A':
+        o->after_s = atoi(optarg);
+        return o->after_s >= 0 && o->after_s <= 3600 ? 0 : -1;
     case 'p':
         o->plain = true;
         return 0;
@@ -221,6 +228,8 @@ static int parse_options(app_options *o, int argc, char **argv)
                                           {"jobs", required_argument, NULL, 'j'},
                                           {"once", no_argument, NULL, 'o'},
                                           {"json", no_argument, NULL, 'J'},
+                                          {"svg", no_argument, NULL, 'S'},
+                                          {"after", required_argument, NULL, 'A'},
                                           {"plain", no_argument, NULL, 'p'},
                                           {"theme", required_argument, NULL, 't'},
                                           {"no-color", no_argument, NULL, 'C'},
@@ -279,8 +288,8 @@ int main(int argc, char **argv)
     }
     setlocale(LC_ALL, "");
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (o.plain || o.once || o.json) {
-        o.once = o.once || o.json;
+    if (o.plain || o.once || o.json || o.svg) {
+        o.once = o.once || o.json || o.svg;
         return plain_run(&o);
     }
     crash.have_termios = tcgetattr(STDIN_FILENO, &crash.termios) == 0;

@@ -224,6 +224,39 @@ static void read_attempt(json_object *o, int index, attempt_row *a)
     a->finished_ms = get_time(get_any(o, finished));
 }
 
+static int by_time(const void *x, const void *y)
+{
+    const event_row *a = x, *b = y;
+    return a->at_ms < b->at_ms ? -1 : a->at_ms > b->at_ms;
+}
+
+static void sort_events(job_detail *d)
+{
+    qsort(d->events, (size_t)d->n_events, sizeof d->events[0], by_time);
+}
+
+/* The read model's own account: {"at","what","attempt","outcome"}. */
+static void read_timeline(json_object *list, job_detail *d)
+{
+    size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+    for (size_t i = 0; i < n && d->n_events < DETAIL_EVENTS / 2; i++) {
+        json_object *o = json_object_array_get_idx(list, i);
+        event_row *e = &d->events[d->n_events++];
+        char outcome[24];
+        memset(e, 0, sizeof *e);
+        get_text(get(o, "what"), e->type, sizeof e->type);
+        get_text(get(o, "outcome"), outcome, sizeof outcome);
+        int64_t attempt = get_int(get(o, "attempt"));
+        if (attempt > 0) {
+            snprintf(e->service, sizeof e->service, "#%d %s", (int)attempt, outcome);
+        } else {
+            snprintf(e->service, sizeof e->service, "%s", outcome);
+        }
+        e->at_ms = get_time(get(o, "at"));
+    }
+    sort_events(d);
+}
+
 int parse_job_detail(odto_slice body, job_detail *d, odto_error *err)
 {
     json_object *root = NULL;
@@ -248,6 +281,7 @@ int parse_job_detail(odto_slice body, job_detail *d, odto_error *err)
     json_object *e = get(o, "error");
     get_text(json_object_is_type(e, json_type_object) && get(e, "message") ? get(e, "message") : e,
              d->job_error, sizeof d->job_error);
+    read_timeline(get(o, "timeline"), d);
     /* told above it, as lists */
     static const char *const told[] = {"attempts", "timeline", "timings", NULL};
     for (const char *const *k = told; *k; k++) {
@@ -260,12 +294,6 @@ int parse_job_detail(odto_slice body, job_detail *d, odto_error *err)
     return d->job.id[0] ? 0 : odto_fail(err, -EBADMSG, "a job without id");
 }
 
-static int by_time(const void *x, const void *y)
-{
-    const event_row *a = x, *b = y;
-    return a->at_ms < b->at_ms ? -1 : a->at_ms > b->at_ms;
-}
-
 int parse_job_events(odto_slice body, job_detail *d, odto_error *err)
 {
     json_object *root = NULL;
@@ -276,7 +304,6 @@ int parse_job_events(odto_slice body, job_detail *d, odto_error *err)
     static const char *const keys[] = {"events", "items", NULL};
     json_object *a = as_array(root, keys);
     size_t n = a ? json_object_array_length(a) : 0;
-    d->n_events = 0;
     for (size_t i = 0; i < n && d->n_events < DETAIL_EVENTS; i++) {
         json_object *o = json_object_array_get_idx(a, i);
         event_row *e = &d->events[d->n_events++];
@@ -286,7 +313,7 @@ int parse_job_events(odto_slice body, job_detail *d, odto_error *err)
         get_text(get(get(o, "producer"), "service"), e->service, sizeof e->service);
         e->at_ms = get_time(get(o, "occurredAt"));
     }
-    qsort(d->events, (size_t)d->n_events, sizeof d->events[0], by_time);
+    sort_events(d);
     json_object_put(root);
     return a ? 0 : odto_fail(err, -EBADMSG, "the list of events is not an array");
 }

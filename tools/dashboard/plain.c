@@ -2,6 +2,7 @@
  * (for screen readers and logs). See app.h. */
 #include "app.h"
 
+#include "svg.h"
 #include "text.h"
 #include "ui.h"
 #include "view.h"
@@ -18,14 +19,15 @@
 
 #define ROUND_MS 6000
 
-/* The snapshot after the first round, or what there is when that takes too long. One reference. */
-static snapshot *first_round(net *n)
+/* The snapshot after the first round and after_s seconds, or what there is when that takes too long. One
+ * reference. */
+static snapshot *first_round(net *n, int after_s)
 {
-    int64_t end = odto_now_ns() + ROUND_MS * ODTO_MS;
+    int64_t begin = odto_now_ns() + after_s * ODTO_SEC, end = begin + ROUND_MS * ODTO_MS;
     for (;;) {
         snapshot *s = net_latest(n);
         int64_t left = (end - odto_now_ns()) / ODTO_MS;
-        if (s->first_round || left <= 0) {
+        if ((s->first_round && odto_now_ns() >= begin) || left <= 0) {
             return s;
         }
         snapshot_release(&s);
@@ -176,6 +178,8 @@ static int print_picture(const app_options *o, const snapshot *s)
     struct winsize ws = {0};
     static const ui_ops none = {0};
     screen_caps(&c, true, o->ascii);
+    c.utf8 = c.utf8 || o->svg;
+    c.remote = o->remote;
     c.managed = o->managed;
     ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws);
     if (!u || ui_init(u, &c, &none, NULL, odto_unix_ms())) {
@@ -190,7 +194,11 @@ static int print_picture(const app_options *o, const snapshot *s)
         ui_set_snapshot(u, mine);
     }
     int rc = view_draw(u, &g) ? 1 : 0;
-    grid_to_text(&g, &b);
+    if (o->svg) {
+        svg_write(&g, o->theme, &b);
+    } else {
+        grid_to_text(&g, &b);
+    }
     if (!rc && !b.failed && b.n) {
         fwrite(b.p, 1, b.n, stdout);
     }
@@ -379,7 +387,7 @@ int plain_run(const app_options *o)
     }
     int rc = 0;
     if (o->once) {
-        snapshot *s = first_round(n);
+        snapshot *s = first_round(n, o->after_s);
         rc = o->json ? print_json(s) : print_picture(o, s);
         rc = rc ? rc : snapshot_all_down(s);
         snapshot_release(&s);

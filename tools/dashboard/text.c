@@ -184,6 +184,8 @@ void text_duration(char *out, size_t size, int64_t ms)
     long long s = ms / 1000;
     if (ms < 0) {
         snprintf(out, size, "-");
+    } else if (ms == 0) {
+        snprintf(out, size, "<1ms");
     } else if (ms < 1000) {
         snprintf(out, size, "%lldms", (long long)ms);
     } else if (s < 10) {

@@ -36,7 +36,7 @@ void text_number(char *out, size_t size, int64_t v);
 void text_rate(char *out, size_t size, double v);
 /* "0", "9999", "12.3k", "3.4M"; negative values count as 0. */
 void text_count(char *out, size_t size, double v);
-/* "8ms", "1.24s", "12.3s", "4m05s", "2h07m", "3d04h"; "-" when negative. */
+/* "<1ms", "8ms", "1.24s", "12.3s", "4m05s", "2h07m", "3d04h"; "-" when negative. */
 void text_duration(char *out, size_t size, int64_t ms);
 /* "14:03:22" of the local time of a Unix time in ms, or "-" for values <= 0. */
 void text_clock(char *out, size_t size, int64_t unix_ms);

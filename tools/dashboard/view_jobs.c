@@ -204,10 +204,9 @@ static void attempts(pen *p, const job_detail *d)
 
 static void event_timeline(pen *p, const job_detail *d)
 {
-    pen_title(p, "Events");
+    pen_title(p, "Timeline");
     if (d->events_error[0]) {
         pen_text(p, ROLE_WARN, d->events_error);
-        return;
     }
     for (int i = 0; i < d->n_events; i++) {
         const event_row *e = &d->events[i];
@@ -219,11 +218,18 @@ static void event_timeline(pen *p, const job_detail *d)
             continue;
         }
         bool failed = strstr(e->type, "failed") != NULL;
-        grid_text(p->g, p->r.x, y, 1, failed ? ROLE_FAIL : ROLE_OK, failed ? "✗" : "●");
+        bool own = strchr(e->type, '.') == NULL; /* no event, but a step the read model knows */
+        grid_text(p->g, p->r.x, y, 1,
+                  failed ? ROLE_FAIL
+                  : own  ? ROLE_DIM
+                         : ROLE_OK,
+                  failed ? "✗"
+                  : own  ? "○"
+                         : "●");
         grid_text(p->g, p->r.x + 2, y, 12, ROLE_TEXT, strlen(clock) > 11 ? clock + 11 : clock);
         grid_text_right(p->g, p->r.x + 24, y, 8, ROLE_DIM, since);
-        grid_text(p->g, p->r.x + 26, y, 14, failed ? ROLE_FAIL : ROLE_TEXT, e->type);
-        grid_text(p->g, p->r.x + 41, y, p->r.w - 41, ROLE_DIM, e->service);
+        grid_text(p->g, p->r.x + 26, y, 15, failed ? ROLE_FAIL : ROLE_TEXT, e->type);
+        grid_text(p->g, p->r.x + 42, y, p->r.w - 42, ROLE_DIM, e->service);
     }
     if (!d->n_events) {
         pen_text(p, ROLE_DIM, d->loading ? "asking…" : "none");

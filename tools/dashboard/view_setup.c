@@ -83,12 +83,9 @@ static void log_lines(const ui *u, grid *g, rect r, int y)
 
 void view_launcher(const ui *u, grid *g)
 {
-    layout l;
-    layout_make(&l, g->w, g->h, u->focus, false);
-    rect box = layout_dialog(g->w, g->h - 2, 100, 30);
+    bool begun = u->launch.begun_ms != 0;
+    rect box = layout_dialog(g->w, g->h - 2, 100, begun ? 30 : 12);
     box.y += 1;
-    const launch_state *st = &u->launch;
-    bool begun = st->begun_ms != 0;
     grid_box(g, box, ROLE_BORDER, "Launcher", ROLE_DIM, NULL);
     rect r = {box.x + 2, box.y + 1, box.w - 4, box.h - 2};
     const source *gw = &u->snap->src[SRC_GATEWAY], *rm = &u->snap->src[SRC_READ];
