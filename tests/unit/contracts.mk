@@ -37,6 +37,7 @@ check_PROGRAMS += tests/unit/contracts_cli
 tests_unit_contracts_cli_SOURCES = tests/unit/contracts_cli.c tools/cmd_contracts.c tools/cmd_contracts.h
 tests_unit_contracts_cli_CPPFLAGS = $(contracts_test_flags) -I$(top_srcdir)/tools
 tests_unit_contracts_cli_LDADD = libodto.la $(JSONC_LIBS)
-contracts_scripts = tests/integration/test_contracts.py tests/integration/test_contract_versions.py
+contracts_scripts = tests/integration/contracts.py tests/integration/contract_versions.py \
+  tests/integration/json_differential.py tests/integration/formats_differential.py
 EXTRA_DIST += $(contracts_scripts)
 TESTS += $(contracts_scripts)
