@@ -52,13 +52,18 @@ void route_wait_changed(odto_route *r, int64_t ns)
     r->waiters--;
 }
 
+struct route_group *route_deepest(const odto_route *r)
+{
+    struct route_group *g = r->groups[0];
+    for (uint32_t i = 1; i < r->n_groups; i++)
+        if (r->groups[i]->depth > g->depth)
+            g = r->groups[i];
+    return g;
+}
+
 uint64_t route_depth(const odto_route *r)
 {
-    uint64_t depth = 0;
-    for (uint32_t i = 0; i < r->n_groups; i++)
-        if (r->groups[i]->depth > depth)
-            depth = r->groups[i]->depth;
-    return depth;
+    return route_deepest(r)->depth;
 }
 
 /* Publishers are woken when an eighth is free, not for each event that leaves: a wake per event would cost
@@ -72,7 +77,7 @@ void route_made_room(odto_route *r)
         pthread_cond_broadcast(&r->changed);
 }
 
-bool group_drop_oldest(struct route_group *g)
+uint64_t group_drop_oldest(struct route_group *g)
 {
     struct entry e;
     if (g->returned.n) {
@@ -80,13 +85,15 @@ bool group_drop_oldest(struct route_group *g)
     } else if (g->ready.n) {
         e = *(struct entry *)deque_front(&g->ready);
         deque_pop(&g->ready);
+        if (g->mem_bytes)
+            g->mem_bytes -= event_cost(e.event);
     } else {
-        return false;
+        return 0;
     }
     g->depth--;
     g->route->stats.dropped++;
     event_unref(e.event);
-    return true;
+    return e.seq;
 }
 
 /* Drop what is over in each group so that n more fit. */
@@ -148,11 +155,8 @@ static int by_seq(const void *a, const void *b)
 /* A new group of a memory route gets what the group with most still keeps. */
 static int memory_group_added(odto_route *r, struct route_group *g)
 {
-    const struct route_group *from = NULL;
-    for (uint32_t i = 0; i < r->n_groups; i++)
-        if (!from || r->groups[i]->depth > from->depth)
-            from = r->groups[i];
-    if (!from || !from->depth)
+    const struct route_group *from = route_deepest(r);
+    if (!from->depth)
         return 0;
     struct entry *all = calloc(from->depth, sizeof *all);
     if (!all || !deque_reserve(&g->ready, from->depth)) {
@@ -180,7 +184,7 @@ static int memory_group_added(odto_route *r, struct route_group *g)
     return 0;
 }
 
-static struct route_group *group_new(odto_route *r, const char *name)
+struct route_group *group_new(odto_route *r, const char *name)
 {
     struct route_group *g = calloc(1, sizeof *g);
     if (!g)
@@ -343,6 +347,8 @@ static void configure(odto_route *r, const struct route_config *c)
     r->prefetch = c->prefetch ? c->prefetch : ROUTE_PREFETCH;
     r->max_attempts = c->max_attempts < UINT16_MAX ? c->max_attempts : UINT16_MAX - 1;
     r->dead_letter = c->dead_letter != r ? c->dead_letter : NULL;
+    if (r->ops && r->ops->configured)
+        r->ops->configured(r, c);
 }
 
 void route_configure(odto_route *r, const struct route_config *config)
@@ -385,8 +391,11 @@ static int transport_open(odto_route *r, const struct route_config *c, odto_erro
     switch (c->transport) {
     case ROUTE_MEMORY:
         r->ops = route_memory_ops();
-        return 0;
+        r->groups[0] = group_new(r, "");
+        r->n_groups = r->groups[0] != NULL;
+        return r->n_groups ? 0 : odto_fail(err, -ENOMEM, "route %s: no memory", r->topic);
     case ROUTE_SPOOL:
+        return route_spool_open(r, c, err);
     case ROUTE_BRIDGE:
         break;
     }
@@ -413,11 +422,7 @@ int route_open(const struct route_config *config, odto_route **out, odto_error *
     r->leases.free = UINT32_MAX;
     route_init_locks(r);
     configure(r, config);
-    int rc = (r->groups[0] = group_new(r, "")) ? 0 : odto_fail(err, -ENOMEM, "route %s: no memory", r->topic);
-    if (!rc) {
-        r->n_groups = 1;
-        rc = transport_open(r, config, err);
-    }
+    int rc = transport_open(r, config, err);
     if (rc) {
         route_destroy(r);
         return rc;

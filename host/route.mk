@@ -7,5 +7,14 @@ libroute_la_SOURCES = \
   %D%/route_admin.c \
   %D%/route_consumer.c \
   %D%/route_dead.c \
-  %D%/route_wait.c
+  %D%/route_spool.c \
+  %D%/route_wait.c \
+  %D%/spool.c %D%/spool.h %D%/spool_internal.h \
+  %D%/spool_acks.c \
+  %D%/spool_format.c %D%/spool_format.h \
+  %D%/spool_io.c \
+  %D%/spool_journal.c \
+  %D%/spool_read.c \
+  %D%/spool_recover.c \
+  %D%/spool_segment.c
 libroute_la_LIBADD = libodto.la -lpthread

@@ -15,15 +15,6 @@ static int seen_by_seq(const void *a, const void *b)
     return x->e.seq < y->e.seq ? -1 : x->e.seq > y->e.seq;
 }
 
-static struct route_group *deepest(odto_route *r)
-{
-    struct route_group *g = r->groups[0];
-    for (uint32_t i = 1; i < r->n_groups; i++)
-        if (r->groups[i]->depth > g->depth)
-            g = r->groups[i];
-    return g;
-}
-
 /* The first max events of g from seq `from` on, with a reference each, in order. Lock held. NULL: no memory.
  */
 static struct seen *collect(odto_route *r, struct route_group *g, uint64_t from, size_t max, size_t *n_out)
@@ -60,7 +51,7 @@ int route_admin_peek(odto_route *r, uint64_t from, size_t max, bool (*fn)(void *
 {
     size_t n = 0;
     pthread_mutex_lock(&r->lock);
-    struct seen *all = collect(r, deepest(r), from, max, &n);
+    struct seen *all = collect(r, route_deepest(r), from, max, &n);
     pthread_mutex_unlock(&r->lock);
     if (!all)
         return -ENOMEM;
@@ -134,7 +125,6 @@ size_t group_remove(struct route_group *g, const uint64_t *sorted, size_t n)
     }
     g->returned.n = kept;
     heap_fix(&g->returned);
-    g->depth -= rm.removed;
     return rm.removed;
 }
 
@@ -144,6 +134,7 @@ int64_t route_admin_remove(odto_route *r, const uint64_t *seqs, size_t n)
     pthread_mutex_lock(&r->lock);
     for (uint32_t i = 0; i < r->n_groups; i++) {
         size_t removed = group_remove(r->groups[i], seqs, n);
+        r->groups[i]->depth -= removed;
         group_hint(r->groups[i]);
         most = removed > most ? removed : most;
     }

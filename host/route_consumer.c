@@ -318,7 +318,7 @@ static size_t try_take(route_consumer *c, odto_lease *out, size_t max, bool park
     size_t n = 0;
     pthread_mutex_lock(&r->lock);
     if (!r->paused && c->leased < c->prefetch) {
-        if (!group_queued(g) && g->behind && !g->filling)
+        if (!group_queued(g) && group_fillable(g))
             r->ops->fill(r, g);
         size_t want = c->prefetch - c->leased;
         want = want < max ? want : max;
@@ -379,20 +379,27 @@ static bool spin(route_consumer *const *cs, size_t n, struct route_waiter *w, ui
     return false;
 }
 
-/* Rejections of these routes that are due are tried again; returns when the next one is. */
-static int64_t retry_rejects(route_consumer *const *cs, size_t n)
+/* When the first of these routes wants something that failed tried again. */
+static int64_t retry_next(route_consumer *const *cs, size_t n)
 {
     int64_t next = INT64_MAX;
     for (size_t k = 0; k < n; k++) {
-        odto_route *r = cs[k]->route;
-        int64_t at = __atomic_load_n(&r->retry_at, __ATOMIC_RELAXED); /* checked again under the lock */
-        if (at != INT64_MAX && at <= odto_now_ns()) {
-            reject_retry(r);
-            at = __atomic_load_n(&r->retry_at, __ATOMIC_RELAXED); /* as above */
-        }
+        int64_t at =
+            __atomic_load_n(&cs[k]->route->retry_at, __ATOMIC_RELAXED); /* checked again under the lock */
         next = at < next ? at : next;
     }
     return next;
+}
+
+static void retry_due(route_consumer *const *cs, size_t n)
+{
+    if (retry_next(cs, n) == INT64_MAX)
+        return;
+    int64_t now = odto_now_ns();
+    for (size_t k = 0; k < n; k++)
+        if (__atomic_load_n(&cs[k]->route->retry_at, __ATOMIC_RELAXED) <=
+            now) /* checked again under the lock */
+            route_retry(cs[k]->route);
 }
 
 static bool waiter_stopped(struct route_waiter *w)
@@ -412,7 +419,7 @@ size_t consumers_take(route_consumer *const *cs, size_t n, size_t *which, odto_l
         uint32_t seen = __atomic_load_n(&w->word, __ATOMIC_ACQUIRE);
         if (waiter_stopped(w))
             break;
-        int64_t retry = retry_rejects(cs, n);
+        retry_due(cs, n);
         bool park = deadline_ns != 0 && (spun || !w->spin);
         for (size_t k = 0; k < n && !got; k++) {
             size_t i = (*which + 1 + k) % n;
@@ -428,6 +435,7 @@ size_t consumers_take(route_consumer *const *cs, size_t n, size_t *which, odto_l
             spun = true;
             continue;
         }
+        int64_t retry = retry_next(cs, n);
         waiter_park(w, seen, retry < deadline_ns ? retry : deadline_ns);
     }
     for (size_t k = 0; parked && k < n; k++)

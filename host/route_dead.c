@@ -47,6 +47,19 @@ static void reject_finish(struct reject *op)
     pthread_mutex_unlock(&r->lock);
 }
 
+void route_retry_at(odto_route *r, struct route_group *g, int64_t at, struct wakes *wakes)
+{
+    if (at >= r->retry_at)
+        return;
+    __atomic_store_n(&r->retry_at, at,
+                     __ATOMIC_RELAXED); /* a hint for takes, looked at again under the lock */
+    route_consumer *c = g->parked;
+    if (!c || wakes->n == ROUTE_GROUPS_MAX)
+        return;
+    __atomic_add_fetch(&c->waiter->word, 1, __ATOMIC_RELEASE); /* pairs as in group_wake */
+    wakes->word[wakes->n++] = &c->waiter->word;
+}
+
 static void reject_later(struct reject *op, int result)
 {
     odto_route *r = op->route;
@@ -59,14 +72,7 @@ static void reject_later(struct reject *op, int result)
     pthread_mutex_lock(&r->lock);
     op->next = r->rejects;
     r->rejects = op;
-    if (op->retry_at < r->retry_at) {
-        __atomic_store_n(&r->retry_at, op->retry_at, __ATOMIC_RELAXED); /* a hint for takes */
-        /* a parked consumer must learn when to come back */
-        for (route_consumer *c = r->leases.at[op->slot].group->parked; c && wakes.n < 1; c = c->next_parked) {
-            __atomic_add_fetch(&c->waiter->word, 1, __ATOMIC_RELEASE); /* pairs as in group_wake */
-            wakes.word[wakes.n++] = &c->waiter->word;
-        }
-    }
+    route_retry_at(r, r->leases.at[op->slot].group, op->retry_at, &wakes);
     pthread_mutex_unlock(&r->lock);
     wakes_fire(&wakes);
 }
@@ -135,7 +141,7 @@ void reject_start(odto_route *r, uint32_t slot, const char *service, const char 
     reject_publish(op);
 }
 
-void reject_retry(odto_route *r)
+void route_retry(odto_route *r)
 {
     int64_t now = odto_now_ns(), next = INT64_MAX;
     struct reject *due = NULL;
@@ -149,6 +155,10 @@ void reject_retry(odto_route *r)
         }
         next = op->retry_at < next ? op->retry_at : next;
         at = &op->next;
+    }
+    for (uint32_t i = 0; i < r->n_groups; i++) {
+        r->groups[i]->stuck = false;
+        group_hint(r->groups[i]);
     }
     __atomic_store_n(&r->retry_at, next, __ATOMIC_RELAXED); /* a hint for takes */
     pthread_mutex_unlock(&r->lock);

@@ -51,11 +51,11 @@ struct route_group {
     uint32_t avail;             /* [atomic] something to deliver: hint for spinning consumers */
     struct route_consumer *consumers, *parked;
     uint32_t id; /* spool: the log's number of this group; else its index */
-    /* spool: what is in memory is a window; from `cursor` on events are on disk only */
-    bool behind, filling;
+    /* spool: what is in memory is a window; while `behind`, events from `cursor` on are on disk only */
+    bool behind, filling, stuck; /* stuck: reading failed, to be tried again at the route's retry_at */
     size_t mem_bytes;
-    uint64_t cursor; /* next sequence to read back */
-    void *reader;    /* of the one that fills */
+    uint64_t cursor;             /* next sequence to read back */
+    struct spool_reader *reader; /* of the one that fills */
 };
 
 struct route_consumer {
@@ -116,6 +116,7 @@ struct route_ops {
     void (*group_dropped)(odto_route *r, struct route_group *g);
     void (*attached)(odto_route *r, struct route_group *g); /* first consumer came / last one left; no lock */
     void (*detached)(odto_route *r, struct route_group *g);
+    void (*configured)(odto_route *r, const struct route_config *c); /* lock held */
     int (*peek)(odto_route *r, uint64_t from, size_t max, bool (*fn)(void *, const struct route_item *),
                 void *arg);
     int64_t (*remove)(odto_route *r, const uint64_t *seqs, size_t n); /* seqs NULL: all */
@@ -153,7 +154,7 @@ struct odto_route {
 
     struct reject *rejects; /* waiting to be tried again */
     uint32_t n_rejects;     /* under way or waiting */
-    int64_t retry_at;       /* [atomic] when the first of them is due; INT64_MAX none */
+    int64_t retry_at; /* [atomic] when a rejection or a stuck group is to be tried again; INT64_MAX never */
 
     struct route_spool *spool;   /* [const] */
     struct route_bridge *bridge; /* [const] */
@@ -179,10 +180,15 @@ static inline size_t group_queued(const struct route_group *g)
 {
     return g->ready.n + g->returned.n;
 }
+/* There is more on disk, and nobody reads it yet. */
+static inline bool group_fillable(const struct route_group *g)
+{
+    return g->behind && !g->filling && !g->stuck;
+}
 /* Publish the hint for spinning consumers after the queues changed; lock held. */
 static inline void group_hint(struct route_group *g)
 {
-    uint32_t avail = group_queued(g) > 0 || (g->behind && !g->filling);
+    uint32_t avail = group_queued(g) > 0 || group_fillable(g);
     /* A hint only, the queues are read under the lock: pairs with nothing. */
     if (__atomic_load_n(&g->avail, __ATOMIC_RELAXED) != avail)
         __atomic_store_n(&g->avail, avail, __ATOMIC_RELAXED);
@@ -193,13 +199,16 @@ uint64_t route_depth(const odto_route *r); /* of the slowest group, without pend
 struct route_group *group_find(const odto_route *r, const char *name);
 /* Find or add; NULL with *rc -ENOMEM, -E2BIG, -EINVAL or the transport's. Lock held. */
 struct route_group *group_open(odto_route *r, const char *name, int *rc);
-/* Drop the oldest queued entry, counted; false when all is leased. Lock held. */
-bool group_drop_oldest(struct route_group *g);
+/* Drop the oldest queued entry, counted; its sequence, 0 when nothing is queued. Lock held. */
+uint64_t group_drop_oldest(struct route_group *g);
+struct route_group *group_new(odto_route *r, const char *name);
+struct route_group *route_deepest(const odto_route *r);
 const struct route_ops *route_memory_ops(void);
 int route_admin_peek(odto_route *r, uint64_t from, size_t max, bool (*fn)(void *, const struct route_item *),
                      void *arg);
 int64_t route_admin_remove(odto_route *r, const uint64_t *seqs, size_t n);
-/* Drop the queued entries with these (sorted) sequences, or all; how many. Lock held. */
+/* Drop the queued entries with these (sorted) sequences, or all; how many. The depth is the caller's. Lock
+ * held. */
 size_t group_remove(struct route_group *g, const uint64_t *sorted, size_t n);
 
 /* route_wait.c */
@@ -222,6 +231,9 @@ void consumer_unpark(route_consumer *c);
 /* Wait for word to change from seen, at most until the deadline. Spins first when spin is set. */
 void waiter_park(struct route_waiter *w, uint32_t seen, int64_t deadline_ns);
 
+/* route_spool.c */
+int route_spool_open(odto_route *r, const struct route_config *c, odto_error *err);
+
 /* route_consumer.c */
 void lease_release(odto_route *r, struct lease_slot *s); /* the slot is free; its event is not touched */
 /* Give the slot's event back to its group; lock held. */
@@ -234,7 +246,10 @@ void route_settled(odto_route *r, const struct settled *s,
 /* Reject what slot holds (marked rejecting already); no lock held. The slot keeps the event until it is over.
  */
 void reject_start(odto_route *r, uint32_t slot, const char *service, const char *why);
-void reject_retry(odto_route *r); /* those that are due; no lock held */
+/* Rejections that are due, and stuck groups; no lock held. */
+void route_retry(odto_route *r);
+/* Come back to this route at that time. Lock held; a parked consumer is woken to learn of it. */
+void route_retry_at(odto_route *r, struct route_group *g, int64_t at, struct wakes *wakes);
 void reject_close(odto_route *r); /* wait for those under way, forget those waiting */
 
 #endif

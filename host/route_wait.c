@@ -89,7 +89,7 @@ void group_wake(struct route_group *g, struct wakes *out)
     group_hint(g);
     if (!g->parked || g->route->paused || out->n == ROUTE_GROUPS_MAX)
         return;
-    if (!group_queued(g) && (!g->behind || g->filling))
+    if (!group_queued(g) && !group_fillable(g))
         return;
     for (route_consumer *c = g->parked; c; c = c->next_parked) {
         if (c->leased >= c->prefetch)
