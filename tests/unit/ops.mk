@@ -20,5 +20,5 @@ tests_unit_test_control_CPPFLAGS = $(ops_test_flags) $(JSONC_CFLAGS)
 tests_unit_test_control_LDADD = $(ops_test_libs) $(JSONC_LIBS) $(NNG_LIBS)
 
 # the command line against scripted peers
-dist_check_SCRIPTS += tests/integration/cli.py tests/integration/manifest_reference.py
-TESTS += tests/integration/cli.py tests/integration/manifest_reference.py
+dist_check_SCRIPTS += tests/integration/cli.py tests/integration/cli_host.py tests/integration/manifest_reference.py
+TESTS += tests/integration/cli.py tests/integration/cli_host.py tests/integration/manifest_reference.py

@@ -15,7 +15,7 @@
 
 #define BATCH_JOBS  100
 #define BATCH_BYTES (512u << 10)
-#define GIVE_UP     (60 * ODTO_SEC) /* repeating a request that finds the gateway full or away */
+#define GIVE_UP     (30 * ODTO_SEC) /* repeating a request that finds the gateway full or away; or --timeout */
 
 typedef struct pending {
     char id[ODTO_UUID_LEN + 1];
@@ -188,7 +188,9 @@ static void refuse(submission *s, const pending *p, const http_reply *r)
 static int post(submission *s, const char *path, const char *type, odto_slice body, http_reply *r,
                 odto_error *e)
 {
-    int64_t deadline = odto_now_ns() + GIVE_UP, delay = 100 * ODTO_MS;
+    int64_t patience = s->c->timeout_ns ? s->c->timeout_ns : GIVE_UP, delay = 100 * ODTO_MS;
+    int64_t deadline = odto_now_ns() + patience;
+    bool told = s->quiet || s->c->json;
     for (;;) {
         odto_buf_free(&r->body);
         *r = (http_reply){0};
@@ -197,6 +199,10 @@ static int post(submission *s, const char *path, const char *type, odto_slice bo
         int64_t wait = r->retry_after_s > 0 ? r->retry_after_s * ODTO_SEC : delay;
         if (!again || odto_now_ns() + wait > deadline)
             return code;
+        if (!told)
+            fprintf(stderr, "odto: the gateway is full or not ready, trying for %llds\n",
+                    (long long)(patience / ODTO_SEC));
+        told = true;
         pause_ns(wait);
         delay = delay < 2 * ODTO_SEC ? 2 * delay : delay;
     }
