@@ -150,6 +150,13 @@ def _():
     expect(run("-V"), 0, "odto ")
     expect(run("dlq", "list", "--help"), 0, "Usage: odto dlq list", "--topic TOPIC")
     expect(run("help", "submit"), 0, "--wait-timeout")
+    page = run("__man").stdout
+    odto.check(page.startswith(".TH ODTO 1"), "a manual page")
+    for word in (".SS dlq list", "\\-\\-wait\\-timeout", ".SH EXIT STATUS"):
+        odto.contains(page, word)
+    if shutil.which("man"):
+        r = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-"], input=page, capture_output=True, text=True)
+        odto.equal((r.returncode, r.stderr), (0, ""), "man --warnings")
     for args, text in (((), "Usage"), (("sumbit",), "did you mean odto submit?"), (("dlq",), "needs a further word"),
                        (("jobs", "--limt", "3"), "did you mean --limit?"), (("jobs", "-n"), "needs a value"),
                        (("jobs", "--json=1"), "takes no value"), (("reload", "a", "b"), "unexpected argument b"),

@@ -181,6 +181,7 @@ int cmd_dlq_change(cli *c); /* requeue, purge */
 int cmd_completion(cli *c);
 int cmd_complete(cli *c);
 int cmd_help(cli *c);
+int cmd_man(cli *c);
 int cmd_gate(int argc, char **argv);
 
 #endif

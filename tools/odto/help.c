@@ -59,6 +59,76 @@ void cli_help_command(const cli_command *k, FILE *out)
     put_options(cli_globals, cli_n_globals, out);
 }
 
+/* ---- manual page (man(7)) ---- */
+
+static void man_text(const char *s)
+{
+    bool begin = true;
+    for (; *s; s++) {
+        if (begin && (*s == '.' || *s == '\''))
+            fputs("\\&", stdout);
+        if (*s == '-' || *s == '\\')
+            fputs(*s == '-' ? "\\-" : "\\e", stdout);
+        else
+            putchar(*s);
+        begin = *s == '\n';
+    }
+}
+
+static void man_options(const cli_option *table, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        printf(".TP\n");
+        if (table[i].letter)
+            printf("\\fB\\-%c\\fR, ", table[i].letter);
+        printf("\\fB\\-\\-");
+        man_text(table[i].name);
+        printf("\\fR%s%s%s\n", table[i].arg ? " \\fI" : "", table[i].arg ? table[i].arg : "",
+               table[i].arg ? "\\fR" : "");
+        man_text(table[i].help);
+        putchar('\n');
+    }
+}
+
+static void man_command(const cli_command *k)
+{
+    printf(".SS ");
+    man_text(k->name);
+    printf(" ");
+    man_text(k->args);
+    printf("\n");
+    man_text(k->summary);
+    printf(".\n");
+    if (k->details) {
+        printf(".PP\n.nf\n");
+        man_text(k->details);
+        printf("\n.fi\n");
+    }
+    man_options(k->options, k->n_options);
+}
+
+int cmd_man(cli *c)
+{
+    (void)c;
+    printf(
+        ".TH ODTO 1 \"\" \"odto %s\" \"Distributed Task Observatory\"\n.SH NAME\nodto \\- ask and steer the "
+        "Distributed Task Observatory\n.SH SYNOPSIS\n.B odto\n[\\fIOPTION\\fR...] \\fICOMMAND\\fR "
+        "[\\fIOPTION\\fR...]\n.SH OPTIONS\n",
+        PACKAGE_VERSION);
+    man_options(cli_globals, cli_n_globals);
+    printf(".SH COMMANDS\n");
+    for (size_t i = 0; i < cli_n_commands; i++) {
+        if (cli_commands[i].name[0] != '_')
+            man_command(&cli_commands[i]);
+    }
+    printf(".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\nrefused, or a job failed\n.TP\n2\nwrong command "
+           "line\n.TP\n3\n"
+           "no answer, or not ready\n.TP\n4\nnot found\n.TP\n5\nwaited too long\n.SH ENVIRONMENT\n"
+           "GATEWAY_URL, READ_MODEL_URL, ODTO_SOCKET, ODTO_DATA_DIR, NO_COLOR\n.SH SEE ALSO\n"
+           "odto\\-host(8), odto\\-dashboard(1)\n");
+    return CLI_OK;
+}
+
 int cmd_help(cli *c)
 {
     int words;

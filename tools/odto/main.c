@@ -214,6 +214,7 @@ const cli_command cli_commands[] = {
      .max_args = 1,
      .run = cmd_completion},
     {.name = "help", .args = "[COMMAND…]", .summary = "help on a command", .max_args = 2, .run = cmd_help},
+    {.name = "__man", .args = "", .run = cmd_man},
     {.name = "__complete", .args = "WHAT", .min_args = 1, .max_args = 1, .run = cmd_complete},
 };
 const size_t cli_n_commands = COUNT(cli_commands);
