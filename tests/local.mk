@@ -13,3 +13,4 @@ include tests/integration/services.mk
 include tests/integration/core.mk
 include tests/unit/processor.mk
 include tests/fuzz/local.mk
+include tests/bench/bench.mk

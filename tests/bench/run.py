@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""make bench: one table, each figure beside its floor, its aim and a peer or raw limit of the same run.
+
+ODTO_BENCH_JOBS (60000) and ODTO_BENCH_BACKLOG (1000000) size it; words on the command line choose rows. The load generator shares the
+machine with the host. Exit 1 when a row is under its floor. Peers that are not installed are named as such."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+import odto  # noqa: E402
+
+JOBS = int(os.environ.get("ODTO_BENCH_JOBS", "60000"))
+BACKLOG = int(os.environ.get("ODTO_BENCH_BACKLOG", "1000000"))
+LOAD = odto.BUILD / "tests" / "bench" / "load"
+rows = []
+
+
+def row(what, value, unit, floor=None, aim=None, beside="", more=True):
+    """more: higher is better."""
+    state = ""
+    if floor is not None:
+        good, best = (value >= floor, value >= aim) if more else (value <= floor, value <= aim)
+        state = "aim" if best else "floor" if good else "UNDER"
+    rows.append((what, value, unit, floor, aim, state, beside))
+    def text(x):
+        return "-" if x is None else f"{x:,.2f}".rstrip("0").rstrip(".")
+    print(f"{what:<58} {text(value):>12} {unit:<7} floor {text(floor):>9}  aim {text(aim):>9}  {state:<6} {beside}", flush=True)
+
+
+def load(host, *args):
+    done = subprocess.run([str(LOAD), "--json", "-g", host.gateway.url, "-r", host.read_model.url, *map(str, args)],
+                          capture_output=True, text=True, timeout=900)
+    if done.returncode:
+        raise odto.Failed(f"load {args}: {done.stdout} {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def usage(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    rss = int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+    return cpu, rss
+
+
+def foreign_load():
+    """Processors in use by everything else, over half a second."""
+    def busy():
+        f = [int(x) for x in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+        return sum(f) - f[3] - f[4]
+    a, t = busy(), time.monotonic()
+    time.sleep(0.5)
+    return (busy() - a) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - t)
+
+
+# ---- raw limits and peers --------------------------------------------------------------------------
+
+def fdatasync_rate():
+    with tempfile.NamedTemporaryFile(dir=odto.SRC) as f:
+        f.write(b"\0" * 4096)
+        f.flush()
+        os.fdatasync(f.fileno())
+        n, begin = 0, time.monotonic()
+        while time.monotonic() - begin < 1:
+            os.pwrite(f.fileno(), b"\1" * 4096, 0)
+            os.fdatasync(f.fileno())
+            n += 1
+        return n / (time.monotonic() - begin)
+
+
+def beanstalkd(n):
+    """Jobs a second of beanstalkd that syncs every write: put, reserve, delete, pipelined by 64 from one Python client."""
+    program = shutil.which("beanstalkd", path=os.environ["PATH"] + ":/usr/sbin:/usr/bin")
+    if not program:
+        return None
+    port = odto.free_port()
+    with tempfile.TemporaryDirectory(dir=odto.SRC) as d:
+        server = subprocess.Popen([program, "-l", "127.0.0.1", "-p", str(port), "-b", d, "-f", "0"])
+        try:
+            s = odto.wait_until(lambda: socket.create_connection(("127.0.0.1", port)), 10, "beanstalkd listens")
+            f = s.makefile("rb")
+            body = b"x" * 256
+            begin = time.monotonic()
+            for _ in range(n // 64):
+                s.sendall(b"".join(b"put 0 0 60 256\r\n" + body + b"\r\n" for _ in range(64)))
+                for _ in range(64):
+                    f.readline()
+            for _ in range(n // 64):
+                s.sendall(b"reserve\r\n" * 64)
+                ids = []
+                for _ in range(64):
+                    ids.append(f.readline().split()[1])
+                    f.read(258)
+                s.sendall(b"".join(b"delete %s\r\n" % i for i in ids))
+                for _ in range(64):
+                    f.readline()
+            return n // 64 * 64 / (time.monotonic() - begin)
+        finally:
+            server.kill()
+            server.wait()
+
+
+# ---- rows ------------------------------------------------------------------------------------------
+
+def durable():
+    sync = fdatasync_rate()
+    with odto.Host() as host:
+        load(host, "-n", JOBS // 6, "-c", 64)
+        r = load(host, "-n", JOBS, "-c", 64)
+        row("durable jobs/s, single POST, 64 connections, to COMPLETED", r["done_per_second"], "/s", 12000, 30000,
+            f"fdatasync {sync:,.0f}/s")
+        r = load(host, "-n", max(1000, JOBS // 20), "-c", 1)
+        row("one sequential client, durable", r["per_second"], "/s", 1500, 2500, f"fdatasync {sync:,.0f}/s")
+    peer = beanstalkd(min(JOBS, 6400))
+    row("  peer: beanstalkd -f 0, put + reserve + delete, pipelined", peer or 0, "/s", beside="" if peer else "not installed")
+
+
+def latency():
+    with odto.Host() as host:
+        load(host, "-n", 2000, "-c", 16)
+        r = load(host, "-n", 25000, "-c", 64, "-R", 5000)
+        row("accept p99 at 5,000/s", r["latency_ms"]["p99"], "ms", 10, 5, more=False)
+        r = load(host, "-n", 5000, "-c", 64, "-R", 500, "--track")
+        row("accept to COMPLETED p99 at 500/s", r["completed_ms"]["p99"], "ms", 10, 5, f"p50 {r['XX']['p50']:.2f} ms", more=False)
+
+
+def memory_routes():
+    changes = {f"route {t}": {"transport": "memory"} for t in ("jobs.created", "jobs.completed")}
+    with odto.Host({**changes, "store main": {"sync": "off"}}) as host:
+        load(host, "-n", JOBS // 6, "-c", 64)
+        r = load(host, "-n", JOBS, "-c", 64)
+        row("routes in memory, store without sync", r["done_per_second"], "/s", 25000, 60000)
+
+
+def handlers():
+    changes = {
+        "handler cat": {"module": "exec", "types": "cat", "command": "/bin/cat", "concurrency": "8"},
+        "handler line": {"module": "pipe", "types": "line", "workers": "2", "concurrency": "256", "window": "64",
+                         "command": "sed -u -E 's/^.*\"id\":\"([^\"]*)\".*$/{\"id\":\"\\1\",\"ok\":true,\"result\":1}/'"},
+    }
+    with odto.Host(changes) as host:
+        r = load(host, "-n", JOBS // 3, "-c", 64, "-t", "line")
+        row("pipe handler", r["done_per_second"], "/s", 5000, 15000, "two sed children, window 64")
+        r = load(host, "-n", max(1000, JOBS // 20), "-c", 64, "-t", "cat")
+        row("exec handler", r["done_per_second"], "/s", 600, 1500, "/bin/cat")
+
+
+def idle():
+    host = odto.Host()
+    with host:
+        pass_ready = []
+        load(host, "-n", 200, "-c", 4)
+        host.restart()
+        pid = host.process.pid
+        time.sleep(1)  # what is measured is a second of idling
+        cpu, rss = usage(pid)
+        time.sleep(5)
+        cpu2, rss = usage(pid)
+        pass_ready = [float(x) for x in re.findall(r"ready in ([0-9.]+) ms", host.log)]
+        row("idle: resident memory", rss, "MB", 25, 12, more=False)
+        row("idle: CPU", (cpu2 - cpu) / 5 * 100, "%", 0.5, 0.2, more=False)
+        row("start to ready (second start)", pass_ready[-1], "ms", 300, 50, more=False)
+
+
+def backlog():
+    changes = {"handler slow": {"module": "builtin", "types": "sleep", "concurrency": "1"},
+               "handler builtin": {"module": "builtin", "types": "echo, fail", "concurrency": "64"}}
+    with odto.Host(changes) as host:
+        load(host, "-n", JOBS // 6, "-c", 64)
+        before = load(host, "-n", JOBS // 6, "-c", 64)["done_per_second"]
+        load(host, "-n", BACKLOG, "-c", 64, "-t", "sleep", "-p", '{"ms":3600000}', "-w", 0)
+        odto.wait_until(lambda: host.stats()["pendingJobs"] >= BACKLOG - 1000, 300, "the backlog is in the store")
+        rss = usage(host.process.pid)[1]
+        row(f"memory with {BACKLOG:,} jobs waiting", rss, "MB", 100, 100, more=False)
+        begin = host.stats()["completedJobs"]
+        t = time.monotonic()
+        load(host, "-n", JOBS // 6, "-c", 64, "-w", 0)
+        odto.wait_until(lambda: host.stats()["completedJobs"] - begin >= JOBS // 6, 120, "the other type is done")
+        after = JOBS // 6 / (time.monotonic() - t)
+        row(f"jobs/s of another type behind {BACKLOG:,} waiting, share of none", after / before, "x", 0.5, 0.9)
+
+
+def programs():
+    """Figures of the C benchmarks, as they print them."""
+    for name in ("bench_route", "bench_spool", "bench_sqlite", "bench_http.sh"):
+        path = odto.BUILD / "tests" / "bench" / name
+        if name.endswith(".sh"):
+            path = odto.SRC / "tests" / "bench" / name
+        if not path.exists():
+            continue
+        done = subprocess.run([str(path)] + ([str(odto.BUILD)] if name.endswith(".sh") else []), capture_output=True, text=True,
+                              timeout=900)
+        print(f"---- {name} (exit {done.returncode})")
+        print(done.stdout + done.stderr, end="", flush=True)
+        if done.returncode not in (0, 77):
+            rows.append((name, 0, "", 1, 1, "UNDER", ""))
+
+
+ALL = {"durable": durable, "memory_routes": memory_routes, "latency": latency, "handlers": handlers, "idle": idle, "backlog": backlog,
+       "programs": programs}
+
+
+def main():
+    chosen = sys.argv[1:] or list(ALL)
+    print(f"# {time.strftime('%Y-%m-%d')}  {os.cpu_count()} CPUs  {os.uname().machine}  Linux {os.uname().release}  "
+          f"used by others: {foreign_load():.2f} CPUs")
+    for name in chosen:
+        try:
+            ALL[name]()
+        except Exception as e:  # noqa: BLE001 - a row that can't be had is under its floor
+            print(f"{name}: {e}")
+            rows.append((name, 0, "", 1, 1, "UNDER", str(e)))
+    under = [r[0] for r in rows if r[5] == "UNDER"]
+    print(f"# used by others at the end: {foreign_load():.2f} CPUs; under their floor: {', '.join(under) or 'none'}")
+    sys.exit(bool(under))
+
+
+main()
