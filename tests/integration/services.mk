@@ -1,2 +1,4 @@
 # integration tests of the services
-EXTRA_DIST += %D%/gateway.py %D%/read_model.py %D%/gate.py %D%/services_reload.py
+services_scripts = %D%/gateway.py %D%/read_model.py %D%/gate.py %D%/services_reload.py
+dist_check_SCRIPTS += $(services_scripts)
+TESTS += $(services_scripts)
