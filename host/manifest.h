@@ -10,10 +10,10 @@
  * at the end. Afterwards any thread may read it and hold references. Configs belong to the snapshot: hold a
  * reference of it as long as an instance uses one.
  *
- * Syntax: `[kind NAME]`, `key = value`, `#` or `;` at the start of a line, ` ;` after a value begins a
- * comment. A value may hold `${NAME}`, `${NAME:-default}` (environment), `${data}` (data directory); `$$` is
- * one `$`. A secret may be `file:PATH`: the file's content. An option's environment variable wins over the
- * file. */
+ * Syntax: `[kind NAME]`, `key = value`, `#` or `;` at the start of a line, ` ;` after a value (not
+ * within quotes) begins a comment. A value may hold `${NAME}`, `${NAME:-default}` (environment), `${data}`
+ * (data directory); `$$` is one `$`. A secret may be `file:PATH`: the file's content. An option's environment
+ * variable wins over the file. */
 #ifndef ODTO_HOST_MANIFEST_H
 #define ODTO_HOST_MANIFEST_H
 

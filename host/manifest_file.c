@@ -163,6 +163,23 @@ static bool is_duplicate(scan *s, const char *key, int column)
     return true;
 }
 
+/* Length of a value without the comment behind it: a `;` after a blank, but not within quotes, so that
+ * `sh -c 'a ; b'` stays whole. An apostrophe that nothing closes is one. */
+static size_t value_length(const char *v)
+{
+    size_t i = 0;
+    for (; v[i]; i++) {
+        const char *close = v[i] == '\'' || v[i] == '"' ? strchr(v + i + 1, v[i]) : NULL;
+        if (close)
+            i = (size_t)(close - v);
+        else if (v[i] == ';' && (i == 0 || isspace((unsigned char)v[i - 1])))
+            break;
+    }
+    while (i > 0 && isspace((unsigned char)v[i - 1]))
+        i--;
+    return i;
+}
+
 static void add_entry(scan *s, const char *name, const char *value)
 {
     const char *p = s->line_text, *end = p + s->line_length;
@@ -178,7 +195,7 @@ static void add_entry(scan *s, const char *name, const char *value)
     manifest_entry *e = arena_alloc(s->a, sizeof(*e));
     if (e) {
         e->key = arena_strdup(s->a, name);
-        e->raw = arena_strdup(s->a, value);
+        e->raw = arena_strndup(s->a, value, value_length(value));
     }
     if (!e || !e->key || !e->raw) {
         s->no_memory = true;
@@ -210,8 +227,9 @@ static int on_key(void *arg, const char *section, const char *name, const char *
  * relaxed store pairs with nothing and keeps two threads that load manifests from racing. */
 static void set_inih(void)
 {
-    __atomic_store_n(&ini_use_stack, false, __ATOMIC_RELAXED);       /* the stack's line is 200 bytes */
-    __atomic_store_n(&ini_allow_multiline, false, __ATOMIC_RELAXED); /* an indented key is a key */
+    __atomic_store_n(&ini_use_stack, false, __ATOMIC_RELAXED);             /* the stack's line is 200 bytes */
+    __atomic_store_n(&ini_allow_multiline, false, __ATOMIC_RELAXED);       /* an indented key is a key */
+    __atomic_store_n(&ini_allow_inline_comments, false, __ATOMIC_RELAXED); /* see value_length */
     __atomic_store_n(&ini_initial_alloc, MANIFEST_MAX_LINE + 4, __ATOMIC_RELAXED);
     __atomic_store_n(&ini_max_line, MANIFEST_MAX_LINE + 4, __ATOMIC_RELAXED);
 }

@@ -181,6 +181,26 @@ START_TEST(values_of_a_plugin)
 }
 END_TEST
 
+START_TEST(comments_behind_values)
+{
+    static const char *const cases[][2] = {
+        {"a ; b", "a"},
+        {"a;b", "a;b"},
+        {"it's ; here", "it's"},
+        {"'a ; b'", "'a ; b'"},
+        {"\"a ; b\" ;c ; d", "\"a ; b\""},
+        {"a # b", "a # b"},
+        {"; nothing", ""},
+        {"'a ; b' 'c", "'a ; b' 'c"},
+    };
+    char text[128];
+    snprintf(text, sizeof(text), "[plugin p]\npassword = %s\n", cases[_i][0]);
+    loaded l = parse(text);
+    ck_assert_str_eq(odto_config_str(configure(&l, "p"), "password"), cases[_i][1]);
+    done(&l);
+}
+END_TEST
+
 START_TEST(wrong_values)
 {
     static const char *const cases[][2] = {
@@ -458,6 +478,7 @@ int main(void)
     tcase_add_test(t, duplicates);
     tcase_add_test(t, section_names);
     tcase_add_test(t, values_of_a_plugin);
+    tcase_add_loop_test(t, comments_behind_values, 0, 8);
     tcase_add_loop_test(t, wrong_values, 0, 21);
     tcase_add_test(t, environment_and_data);
     tcase_add_test(t, secrets);
