@@ -328,14 +328,13 @@ static int websockets_prepare(http_server *s, http_mount *m, odto_error *err)
     if (m->listener->tls_cert)
         return odto_fail(err, -ENOTSUP, "WebSocket routes need a listener without TLS (%s)",
                          m->listener->address);
-    pthread_mutex_lock(&s->lock);
-    bool have = s->ws != NULL;
-    pthread_mutex_unlock(&s->lock);
-    if (!have && (r = ws_start(s, &s->ws, err)))
+    struct ws_engine *e = atomic_load(&s->ws);
+    if (!e && (r = ws_start(s, &e, err)))
         return r;
+    atomic_store(&s->ws, e);
     for (size_t i = 0; i < m->n && !r; i++) {
         if (m->routes[i].ws)
-            r = ws_route_add(s->ws, m, &m->routes[i], err);
+            r = ws_route_add(e, m, &m->routes[i], err);
     }
     return r;
 }
@@ -361,7 +360,8 @@ int api_serve(odto_host *h, const char *address, const char *service, const odto
     if (!o)
         return odto_fail(err, -ENOMEM, "no memory for routes");
     if (s->config.hooks.self) {
-        o->self = s->config.hooks.self(s->config.hooks.arg, h);
+        if (!o->self) /* before any of its routes is there */
+            o->self = s->config.hooks.self(s->config.hooks.arg, h);
         owner_unref(o);
     }
     http_mount *m = mount_new(ln, o, service, routes, n, cors, max_body, err);

@@ -103,7 +103,7 @@ int http_stage(http_server *s, const odto_host *next, const odto_host *old)
     return o && !n ? -ENOMEM : 0;
 }
 
-/* With lock: next's staged mounts become live, old's leave the tables (into *gone). */
+/* With lock: next's staged mounts become live, old's (unless NULL) leave the tables (into *gone). */
 static void mounts_swap(http_server *s, http_owner *old, http_owner *next, http_mount **gone)
 {
     for (http_listener *ln = s->listeners; ln; ln = ln->next) {
@@ -121,7 +121,7 @@ int http_handover(http_server *s, const odto_host *old_host, const odto_host *ne
     http_mount *gone = NULL;
     pthread_mutex_lock(&s->lock);
     http_owner *old = owner_find(s, old_host), *next = owner_get(s, next_host);
-    if (old && next) {
+    if (next) {
         mounts_swap(s, old, next, &gone);
         if (next->stages)
             owner_unref(next->stages);

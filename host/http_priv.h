@@ -93,7 +93,7 @@ bool pattern_same(const char *a, const char *b); /* equal but for parameter name
 const char *pattern_check(const char *pattern, unsigned *params);
 /* Name of the k-th parameter of the pattern. */
 odto_slice pattern_param(const char *pattern, unsigned k);
-/* More specific first. */
+/* More specific first; at the same path an owner's before a built-in one. */
 int route_compare(const http_route *a, const http_route *b);
 
 /* ---- owners and listeners (http.c) ---------------------------------------------------------- */
@@ -216,7 +216,7 @@ struct http_server {
     _Atomic unsigned n_parked;
     http_loop *loops;
     http_worker_pool *workers;
-    struct ws_engine *ws;
+    _Atomic(struct ws_engine *) ws;
     _Atomic bool stopping;
     _Atomic unsigned streams;
     _Atomic unsigned connections; /* of all listeners, WebSockets apart */

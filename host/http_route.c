@@ -123,8 +123,6 @@ static int specificity(const char *a, const char *b)
 
 int route_compare(const http_route *a, const http_route *b)
 {
-    if (a->builtin != b->builtin)
-        return a->builtin ? 1 : -1;
     bool pa = a->flags & ODTO_HTTP_PREFIX, pb = b->flags & ODTO_HTTP_PREFIX;
     if (pa != pb)
         return pa ? 1 : -1;
@@ -135,5 +133,7 @@ int route_compare(const http_route *a, const http_route *b)
     if (na != nb && pa)
         return na > nb ? -1 : 1;
     d = strcmp(a->pattern, b->pattern);
-    return d ? d : (int)a->method - (int)b->method;
+    if (d)
+        return d;
+    return a->builtin != b->builtin ? (a->builtin ? 1 : -1) : (int)a->method - (int)b->method;
 }

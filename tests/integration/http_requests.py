@@ -268,6 +268,18 @@ def _(e):
         odto.equal(s.next(), (str(i), f'{{"n":{i}}}'))
     odto.equal(s.next(), None)
     s.close()
+    with Peer(e.port) as p:
+        p.send("HEAD /stream HTTP/1.1\r\nHost: t\r\n\r\n")
+        odto.equal(p.head()[0], 200)
+        odto.wait_until(lambda: e.do("feeds")[0] == 0, what="nothing is streamed for HEAD")
+        odto.equal(p.buf, b"")
+    with Peer(e.port) as p:
+        p.send("GET /stream?n=3 HTTP/1.0\r\n\r\n")
+        odto.equal(p.head()[0], 200)
+        while p.more():
+            pass
+        odto.equal(p.buf.count(b"data:"), 3, "ended by the close")
+    odto.wait_until(lambda: e.do("feeds")[0] == 0, what="all streams closed")
     many = [odto.EventStream(e.client, "/stream") for _ in range(20)]
     for s in many:
         s.next()

@@ -104,11 +104,12 @@ START_TEST(route_order)
         {.pattern = (char *)"/a/b"},
         {.pattern = (char *)"/a/{x}/c"},
         {.pattern = (char *)"/a/{x}"},
+        {.pattern = (char *)"/livez"},
+        {.pattern = (char *)"/livez", .builtin = true},
         {.pattern = (char *)"/{x}/b"},
         {.pattern = (char *)"/a/b/", .flags = ODTO_HTTP_PREFIX},
         {.pattern = (char *)"/a/", .flags = ODTO_HTTP_PREFIX},
         {.pattern = (char *)"/", .flags = ODTO_HTTP_PREFIX},
-        {.pattern = (char *)"/livez", .builtin = true},
     };
     size_t n = sizeof(sorted) / sizeof(sorted[0]);
     for (size_t i = 0; i < n; i++) {
@@ -310,10 +311,11 @@ START_TEST(served_and_counted)
     for (int i = 0; i < 10; i++)
         expect("/which", 200, "0");
     expect("/blocking", 200, "0");
+    expect("/livez", 200, NULL); /* built in, before the parameter */
     expect("/a/b", 404, NULL);
     ck_assert_int_eq(entered, 11);
     ck_assert_int_eq(left, 11);
-    ck_assert_int_eq(histograms, 3); /* asked for once per route, method and code */
+    ck_assert_int_eq(histograms, 4); /* asked for once per route, method and code */
     ck_assert_uint_eq(http_inflight(server, &hosts[0]), 0);
 }
 END_TEST
