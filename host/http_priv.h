@@ -413,6 +413,7 @@ void reply_give(odto_http_request *rq);
 /* http_stream.c */
 void streams_abort(http_loop *l, const http_owner *owner); /* end the owner's streams (NULL: all) */
 struct MHD_Response *stream_response(odto_http_stream *st);
+void stream_over(void *stream); /* loop thread; once */
 void api_reply(odto_http_request *rq, int status, const odto_http_header *headers, size_t n_headers,
                odto_slice body, void (*body_free)(void *), void *body_arg);
 void api_reply_error(odto_http_request *rq, int status, const char *error, const char *path,

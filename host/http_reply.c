@@ -90,6 +90,10 @@ static void response_headers(odto_http_request *rq, struct MHD_Response *resp)
 bool reply_queue(odto_http_request *rq)
 {
     http_reply *r = &rq->reply;
+    if (r->stream && rq->method_id == M_HEAD) { /* MHD 0.9.75 would send the last chunk's "0" all the same */
+        stream_over(r->stream);
+        r->stream = NULL;
+    }
     struct MHD_Response *resp = r->stream
                                     ? stream_response(r->stream)
                                     : MHD_create_response_from_buffer(r->body.n, (void *)(uintptr_t)r->body.p,

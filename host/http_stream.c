@@ -119,7 +119,7 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t max)
 }
 
 /* The response is over: sent, or the client is gone. */
-static void stream_over(void *cls)
+void stream_over(void *cls)
 {
     odto_http_stream *st = cls;
     http_server *s = st->loop->server;
