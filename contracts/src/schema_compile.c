@@ -761,10 +761,13 @@ static int resolve(compiler *c, const pending *todo)
 {
     const char *base;
     char *owned;
-    struct json_object *target = resources_find(&c->resources, todo->uri, &base, &owned);
-    if (!target) {
+    struct json_object *target;
+    int rc = resources_find(&c->resources, todo->uri, &target, &base, &owned);
+    if (rc) {
         free(owned);
-        int rc = odto_fail(c->err, -EINVAL, "schema %s is invalid", c->s->name);
+        if (rc == -ENOMEM)
+            return no_memory(c);
+        rc = odto_fail(c->err, -EINVAL, "schema %s is invalid", c->s->name);
         odto_error_detail(c->err, "%s names \"%s\", which is not there", todo->at, todo->uri);
         odto_error_hint(c->err,
                         "only this document and those given with it are searched, nothing is fetched");
@@ -772,8 +775,8 @@ static int resolve(compiler *c, const pending *todo)
     }
     trail at = {NULL, todo->uri, 0};
     place p = {&at, base};
-    node *n;
-    int rc = compile_node(c, target, &p, &n);
+    node *n = NULL;
+    rc = compile_node(c, target, &p, &n);
     todo->from->ref = n;
     free(owned);
     return rc;

@@ -215,8 +215,9 @@ char *uri_resolve(const char *base, const char *reference);
 /* Enter a document and every subschema with an $id. 0, -ENOMEM, -EINVAL (the same id twice). */
 int resources_add(resources *r, struct json_object *doc, const char *base, odto_error *err);
 /* The schema that the absolute reference names, and the base around it (its own $id not applied), which
- * *owned may keep in memory. NULL: there is none. */
-struct json_object *resources_find(const resources *r, const char *uri, const char **base, char **owned);
+ * *owned may keep in memory. 0, -ENOENT, -ENOMEM. */
+int resources_find(const resources *r, const char *uri, struct json_object **schema, const char **base,
+                   char **owned);
 void resources_free(resources *r);
 
 #endif

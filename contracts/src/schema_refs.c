@@ -212,20 +212,20 @@ static int walk(resources *r, struct json_object *schema, const char *base, odto
     if (!id)
         return walk_children(r, schema, base, err);
     char *uri = uri_resolve(base, id);
-    int rc = uri ? 0 : odto_fail(err, -ENOMEM, "no memory for a schema");
-    char *hash = uri ? strchr(uri, '#') : NULL;
-    if (rc == 0 && hash && hash[1] != '\0') { /* "$id": "#anchor" names the schema, but changes no base */
-        rc = resources_put(r, uri, schema, base, err);
+    if (!uri)
+        return odto_fail(err, -ENOMEM, "no memory for a schema");
+    char *hash = strchr(uri, '#');
+    if (hash && hash[1] != '\0') { /* "$id": "#anchor" names the schema, but changes no base */
+        int rc = resources_put(r, uri, schema, base, err);
         return rc ? rc : walk_children(r, schema, base, err);
     }
     if (hash)
         *hash = '\0';
-    char *own_base = rc == 0 ? strdup(uri) : NULL;
+    char *own_base = strdup(uri);
+    int rc = resources_put(r, uri, schema, base, err);
     if (rc == 0)
-        rc = own_base ? resources_put(r, uri, schema, base, err)
+        rc = own_base ? walk_children(r, schema, own_base, err)
                       : odto_fail(err, -ENOMEM, "no memory for a schema");
-    if (rc == 0)
-        rc = walk_children(r, schema, own_base, err);
     free(own_base);
     return rc;
 }
@@ -305,9 +305,9 @@ static bool enter(struct json_object *schema, const char **base, char **owned)
     return moved != NULL;
 }
 
-/* Follows pointer ("/a/b", changed in place) from schema. *base becomes that around the target, whose own $id
- * is left to the caller. */
-static struct json_object *follow(struct json_object *schema, char *pointer, const char **base, char **owned)
+/* Follows pointer ("/a/b", changed in place) from *schema. *base becomes that around the target, whose own
+ * $id is left to the caller. 0, -ENOENT, -ENOMEM. */
+static int follow(struct json_object **schema, char *pointer, const char **base, char **owned)
 {
     bool found = true;
     for (char *token = pointer; token && found;) {
@@ -315,12 +315,12 @@ static struct json_object *follow(struct json_object *schema, char *pointer, con
         if (next)
             *next = '\0';
         decode_token(token);
-        found = enter(schema, base, owned);
-        if (found)
-            schema = step(schema, token, &found);
+        if (!enter(*schema, base, owned))
+            return -ENOMEM;
+        *schema = step(*schema, token, &found);
         token = next;
     }
-    return found ? schema : NULL;
+    return found ? 0 : -ENOENT;
 }
 
 static const resource *lookup(const resources *r, const char *uri)
@@ -331,25 +331,34 @@ static const resource *lookup(const resources *r, const char *uri)
     return NULL;
 }
 
-struct json_object *resources_find(const resources *r, const char *uri, const char **base, char **owned)
+/* The part behind the '#' of a URI whose document is known. */
+static int find_fragment(const resources *r, char *uri, struct json_object **schema, const char **base,
+                         char **owned)
+{
+    char *hash = strchr(uri, '#');
+    if (!hash || (hash[1] != '\0' && hash[1] != '/'))
+        return -ENOENT;
+    *hash = '\0';
+    const resource *whole = lookup(r, uri);
+    if (!whole)
+        return -ENOENT;
+    *base = whole->base;
+    *schema = whole->schema;
+    return hash[1] == '\0' ? 0 : follow(schema, hash + 1, base, owned);
+}
+
+int resources_find(const resources *r, const char *uri, struct json_object **schema, const char **base,
+                   char **owned)
 {
     *owned = NULL;
     const resource *whole = lookup(r, uri);
-    if (!whole) {
-        char *text = strdup(uri);
-        char *hash = text ? strchr(text, '#') : NULL;
-        struct json_object *target = NULL;
-        if (hash && (hash[1] == '\0' || hash[1] == '/')) {
-            *hash = '\0';
-            whole = lookup(r, text);
-            if (whole) {
-                *base = whole->base;
-                target = hash[1] == '\0' ? whole->schema : follow(whole->schema, hash + 1, base, owned);
-            }
-        }
-        free(text);
-        return target;
+    if (whole) {
+        *base = whole->base;
+        *schema = whole->schema;
+        return 0;
     }
-    *base = whole->base;
-    return whole->schema;
+    char *text = strdup(uri);
+    int rc = text ? find_fragment(r, text, schema, base, owned) : -ENOMEM;
+    free(text);
+    return rc;
 }

@@ -326,7 +326,7 @@ int regex_compile(odto_slice pattern, regex **out, char *why, size_t why_size)
     odto_buf_reserve(&t.out, pattern.n);
     while (t.p < t.end && !t.why && !t.out.failed)
         translate_one(&t);
-    if (!t.why && t.in_class)
+    if (!t.why && !t.out.failed && t.in_class)
         t.why = "missing ]";
     regex *r = t.why || t.out.failed ? NULL : calloc(1, sizeof *r);
     int rc = t.why ? -EINVAL : -ENOMEM;

@@ -9,7 +9,7 @@ tests_unit_schema_suite_CPPFLAGS = $(contracts_test_flags)
 tests_unit_schema_suite_LDADD = libodto.la
 
 contracts_tests = tests/unit/test_base tests/unit/test_json tests/unit/test_json_portable tests/unit/test_schema \
-  tests/unit/test_envelope
+  tests/unit/test_envelope tests/unit/test_contracts_nomem
 if HAVE_CHECK
 check_PROGRAMS += $(contracts_tests)
 TESTS += $(contracts_tests)
@@ -31,6 +31,11 @@ tests_unit_test_schema_LDADD = $(contracts_test_libs)
 tests_unit_test_envelope_SOURCES = tests/unit/test_envelope.c
 tests_unit_test_envelope_CPPFLAGS = $(contracts_test_flags)
 tests_unit_test_envelope_LDADD = $(contracts_test_libs)
+tests_unit_test_contracts_nomem_SOURCES = tests/unit/test_contracts_nomem.c
+tests_unit_test_contracts_nomem_CPPFLAGS = $(contracts_test_flags)
+tests_unit_test_contracts_nomem_LDFLAGS = $(AM_LDFLAGS) \
+  -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+tests_unit_test_contracts_nomem_LDADD = $(contracts_test_libs)
 
 # odto contracts … as a program of its own, for the tests of fixtures and documents
 check_PROGRAMS += tests/unit/contracts_cli
