@@ -43,9 +43,12 @@ static void find_plugin_path(struct core *core)
     if (v->line == 0 && !getenv("ODTO_PLUGIN_DIR") && n > 0) {
         exe[n] = '\0';
         *strrchr(exe, '/') = '\0';
-        snprintf(out, size, "%.4000s/plugins.d", exe);
-        if (access(out, X_OK) == 0)
-            return;
+        static const char *const beside[] = {"plugins.d", "../lib/odto/plugins"}; /* build tree; any prefix */
+        for (size_t k = 0; k < sizeof beside / sizeof beside[0]; k++) {
+            snprintf(out, size, "%.4000s/%s", exe, beside[k]);
+            if (access(out, X_OK) == 0)
+                return;
+        }
     }
     out[0] = '\0';
     for (size_t i = 0; i < v->n; i++)

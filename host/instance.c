@@ -49,6 +49,9 @@ struct instance *instance_new(struct core *core, struct unit *unit, unsigned gen
     in->d = image->descriptor;
     in->manifest = manifest_ref(m);
     in->config = config;
+    const odto_value *level = odto_config_get(unit->section->host, "log_level");
+    if (level->s)
+        log_set_plugin_level(core->sink, config->instance, (int)level->i);
     in->log = log_source_new(core->sink, config->instance, generation);
     snprintf(in->name, sizeof in->name, "%s", config->instance);
     pthread_mutex_init(&in->lock, NULL);

@@ -27,9 +27,14 @@ static void probe_program(char *out, size_t size)
     char *slash = strrchr(exe, '/');
     if (slash)
         *slash = '\0';
-    snprintf(out, size, "%s/odto-probe", exe);
-    if (access(out, X_OK) < 0)
-        snprintf(out, size, "%s/odto-probe", ODTO_LIBEXECDIR);
+    static const char *const beside[] = {"odto-probe",
+                                         "../libexec/odto/odto-probe"}; /* build tree; any prefix */
+    for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++) {
+        snprintf(out, size, "%.4000s/%s", exe, beside[i]);
+        if (access(out, X_OK) == 0)
+            return;
+    }
+    snprintf(out, size, "%s/odto-probe", ODTO_LIBEXECDIR);
 }
 
 static int spawn_probe(char *const argv[], int out_fd, pid_t *pid)

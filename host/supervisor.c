@@ -343,6 +343,21 @@ static int depth(struct core *core, const struct unit *u, int limit)
     return most;
 }
 
+/* `requires` of the manifest: after what it names, whatever the event flow says. */
+static bool push_back(struct core *core, struct unit *u)
+{
+    const odto_value *v = odto_config_get(u->section->host, "requires");
+    bool moved = false;
+    for (size_t i = 0; i < v->n; i++) {
+        const struct unit *first = core_unit(core, v->list[i]);
+        if (first && first != u && u->order <= first->order) {
+            u->order = first->order + 1;
+            moved = true;
+        }
+    }
+    return moved;
+}
+
 static int by_order(const void *a, const void *b)
 {
     const struct unit *x = *(struct unit *const *)a, *y = *(struct unit *const *)b;
@@ -359,5 +374,12 @@ void supervisor_order(struct core *core)
                                [ODTO_KIND_SERVICE] = 300};
     for (size_t i = 0; i < core->n_units; i++)
         core->units[i]->order = rank[core->units[i]->kind] + depth(core, core->units[i], 8);
+    bool moved = true;
+    for (size_t round = 0; moved && round < core->n_units;
+         round++) { /* bounded: a circle does not run for ever */
+        moved = false;
+        for (size_t i = 0; i < core->n_units; i++)
+            moved |= push_back(core, core->units[i]);
+    }
     qsort(core->units, core->n_units, sizeof core->units[0], by_order);
 }

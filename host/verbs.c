@@ -107,13 +107,12 @@ static void describe_unit(struct unit *u, odto_buf *out)
     json_member(out, "reason", h.reason);
     odto_buf_printf(out, ",\"required\":%s,",
                     odto_config_bool(u->section->host, "required") ? "true" : "false");
-    json_member(out, "isolate", odto_config_str(u->section->host, "isolate"));
-    odto_buf_printf(out, ",\"restarts\":%llu,\"uptimeMs\":%lld,\"threads\":%zu,\"imagesKept\":%u,",
-                    (unsigned long long)u->restarts,
-                    (long long)(u->state == LIFE_READY && u->ready_since
-                                    ? (odto_now_ns() - u->ready_since) / ODTO_MS
-                                    : 0),
-                    u->current ? u->current->n_threads : 0, u->images_kept);
+    odto_buf_printf(
+        out, "\"isolate\":\"no\",\"restarts\":%llu,\"uptimeMs\":%lld,\"threads\":%zu,\"imagesKept\":%u,",
+        (unsigned long long)u->restarts,
+        (long long)(u->state == LIFE_READY && u->ready_since ? (odto_now_ns() - u->ready_since) / ODTO_MS
+                                                             : 0),
+        u->current ? u->current->n_threads : 0, u->images_kept);
     json_member(out, "lastError",
                 u->last_error.code ? odto_error_text(&u->last_error, text, sizeof text) : "");
     odto_buf_str(out, "}");
