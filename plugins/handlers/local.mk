@@ -28,3 +28,17 @@ pipe_la_SOURCES = $(handlers_common) \
   plugins/handlers/pipe/worker.c
 pipe_la_LDFLAGS = $(plugin_ldflags)
 pipe_la_LIBADD = libodto.la -lpthread -lm
+
+plugins_LTLIBRARIES += http.la
+http_sources = \
+  plugins/handlers/common/request.c \
+  plugins/handlers/common/request.h \
+  plugins/handlers/http/breaker.c \
+  plugins/handlers/http/guard.c \
+  plugins/handlers/http/http.c \
+  plugins/handlers/http/http.h \
+  plugins/handlers/http/sign.c
+http_la_SOURCES = $(http_sources)
+http_la_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(NETTLE_CFLAGS)
+http_la_LDFLAGS = $(plugin_ldflags)
+http_la_LIBADD = libodto.la $(CURL_LIBS) $(NETTLE_LIBS) -lpthread
