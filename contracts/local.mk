@@ -2,6 +2,7 @@
 # libodto.la is linked into the host, every plugin and every tool; libodto.a is the same for plugins built elsewhere.
 pkginclude_HEADERS += \
   %D%/include/odto/base.h \
+  %D%/include/odto/control.h \
   %D%/include/odto/envelope.h \
   %D%/include/odto/event.h \
   %D%/include/odto/handler.h \
