@@ -64,7 +64,7 @@ openapidir = $(pkgdatadir)/openapi
 dist_openapi_DATA = %D%/openapi/gateway.json %D%/openapi/read-model.json
 registrydir = $(pkgdatadir)
 dist_registry_DATA = %D%/ui-registry.json
-EXTRA_DIST += %D%/embed.awk %D%/VERSIONS.md %D%/check-versions.py %D%/released %D%/fixtures
+EXTRA_DIST += %D%/README.md %D%/embed.awk %D%/VERSIONS.md %D%/check-versions.py %D%/released %D%/fixtures
 CLEANFILES += $(nodist_libodto_la_SOURCES)
 
 odto_embed = $(AM_V_GEN)$(MKDIR_P) %D%/src && cd $(srcdir) && $(AWK) -f %D%/embed.awk

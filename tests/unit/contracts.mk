@@ -46,3 +46,13 @@ contracts_scripts = tests/integration/contracts.py tests/integration/contract_ve
   tests/integration/json_differential.py tests/integration/formats_differential.py
 EXTRA_DIST += $(contracts_scripts)
 TESTS += $(contracts_scripts)
+
+# what a message costs: make bench-contracts
+EXTRA_PROGRAMS += tests/bench/bench_contracts
+CLEANFILES += tests/bench/bench_contracts
+tests_bench_bench_contracts_SOURCES = tests/bench/bench_contracts.c
+tests_bench_bench_contracts_CPPFLAGS = $(contracts_test_flags)
+tests_bench_bench_contracts_LDADD = libodto.la $(JSONC_LIBS)
+.PHONY: bench-contracts
+bench-contracts: tests/bench/bench_contracts
+	tests/bench/bench_contracts
