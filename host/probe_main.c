@@ -137,6 +137,21 @@ static int trial(const odto_plugin *d, const odto_config *config)
     return 0;
 }
 
+static int trial_of_section(const odto_plugin *d, manifest *m, const char *file, const char *section,
+                            manifest_errors *errs)
+{
+    const manifest_section *s = m ? manifest_instance(m, section) : NULL;
+    if (!s) {
+        fprintf(stderr, "%s has no instance %s\n", file, section);
+        return 1;
+    }
+    const odto_config *config = NULL;
+    if (manifest_config(m, s, d->options, d->n_options, &config, errs) == 0)
+        return trial(d, config);
+    manifest_errors_print(errs, stderr);
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 4) {
@@ -154,16 +169,8 @@ int main(int argc, char **argv)
     manifest *m = NULL;
     manifest_errors errs = {0};
     manifest_load(argv[2], &m, &errs);
-    const manifest_section *s = m ? manifest_instance(m, argv[3]) : NULL;
-    if (!s) {
-        fprintf(stderr, "%s has no instance %s\n", argv[2], argv[3]);
-        return 1;
-    }
-    const odto_config *config = NULL;
-    const odto_plugin *d = image.descriptor;
-    int r = manifest_config(m, s, d->options, d->n_options, &config, &errs);
-    if (r == 0)
-        return trial(d, config);
-    manifest_errors_print(&errs, stderr);
-    return 1;
+    int r = trial_of_section(image.descriptor, m, argv[2], argv[3], &errs);
+    manifest_unref(m); /* a leak would fail the trial in a sanitizer's build */
+    manifest_errors_free(&errs);
+    return r;
 }
