@@ -37,6 +37,10 @@ static const odto_option options[] = {
      .type = ODTO_OPT_ADDRESS,
      .flags = ODTO_OPTION_REQUIRED,
      .help = "Where GET /fixture is served."},
+    {.name = "crash",
+     .type = ODTO_OPT_BOOL,
+     .default_value = "no",
+     .help = "With FAULT_HANDLE_CRASH: crash once started."},
     {.name = "slow",
      .type = ODTO_OPT_DURATION,
      .default_value = "0",
@@ -113,6 +117,14 @@ static void stuck(void *arg)
 }
 #endif
 
+#ifdef FAULT_HANDLE_CRASH
+static void crash_soon(void *arg)
+{
+    (void)arg;
+    raise(SIGSEGV);
+}
+#endif
+
 static int fixture_start(void *self, odto_error *err)
 {
     struct fixture *f = self;
@@ -126,6 +138,10 @@ static int fixture_start(void *self, odto_error *err)
 #endif
 #ifdef FAULT_LEAK_HOST_THREAD
     f->host->api->thread_start(f->host, "leak", (void (*)(void *))pause, NULL, NULL);
+#endif
+#ifdef FAULT_HANDLE_CRASH
+    if (odto_config_bool(f->config, "crash"))
+        f->host->api->thread_start(f->host, "crash", crash_soon, NULL, NULL);
 #endif
 #ifdef FAULT_LEAK_TIMER
     f->host->api->timer_set(f->host->api->timer_new(f->host, (void (*)(void *))abort, NULL), 3600 * ODTO_SEC);
