@@ -270,6 +270,24 @@ static int open_log(struct core *core, odto_error *err)
     return r;
 }
 
+static void report_crash(struct core *core)
+{
+    struct crash_record last;
+    odto_error err = {0};
+    if (crash_open(core->run_dir, &last, &err)) {
+        crash_tally_add(core->data_dir, &last);
+        log_write(core->log, ODTO_ERROR, NULL,
+                  "the last run ended by signal %d in %s (generation %u, thread %s) at %s+0x%llx; its leases "
+                  "are returned",
+                  last.signal, last.plugin[0] ? last.plugin : "the host", last.generation, last.thread,
+                  last.object, (unsigned long long)(last.pc - last.base));
+    } else if (err.code) {
+        log_error(core->log, ODTO_WARN, "crash record", &err);
+    }
+    crash_install();
+    watch_install();
+}
+
 int core_load_manifest(struct core *core, odto_error *err)
 {
     manifest_errors errs = {0};
@@ -279,6 +297,8 @@ int core_load_manifest(struct core *core, odto_error *err)
         r = open_log(core, err);
     if (r == 0)
         r = open_dirs(core, err);
+    if (r == 0 && !core->checking)
+        report_crash(core); /* before anything is loaded: it may say what must not be */
     if (r == 0) {
         find_plugin_path(core);
         load_units(core, &errs);
@@ -345,27 +365,8 @@ void boot_live_settings(struct core *core)
         log_error(core->log, ODTO_WARN, "log", &err);
 }
 
-static void report_crash(struct core *core)
-{
-    struct crash_record last;
-    odto_error err = {0};
-    if (crash_open(core->run_dir, &last, &err)) {
-        crash_tally_add(core->data_dir, &last);
-        log_write(core->log, ODTO_ERROR, NULL,
-                  "the last run ended by signal %d in %s (generation %u, thread %s) at %s+0x%llx; its leases "
-                  "are returned",
-                  last.signal, last.plugin[0] ? last.plugin : "the host", last.generation, last.thread,
-                  last.object, (unsigned long long)(last.pc - last.base));
-    } else if (err.code) {
-        log_error(core->log, ODTO_WARN, "crash record", &err);
-    }
-    crash_install();
-    watch_install();
-}
-
 int core_boot(struct core *core, odto_error *err)
 {
-    report_crash(core);
     metrics_add_build_info(core->metrics, core, PACKAGE_VERSION);
     host_metrics(core);
     int r = web_open(core, err);
