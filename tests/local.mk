@@ -14,3 +14,4 @@ include tests/integration/core.mk
 include tests/unit/processor.mk
 include tests/fuzz/local.mk
 include tests/bench/bench.mk
+include tests/integration/processor.mk
