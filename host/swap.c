@@ -67,7 +67,8 @@ static void pause_all(struct core *core, struct swap_item *items, size_t n, stru
         int64_t timeout = unit_int(it->unit, "stop_timeout"), deadline = odto_now_ns() + timeout;
         v->step = "quiesce";
         http_gate(core->http, &in->handle, true);
-        int drained = http_drained(core->http, &in->handle, deadline); /* those it has are still answered in full */
+        int drained =
+            http_drained(core->http, &in->handle, deadline); /* those it has are still answered in full */
         if (instance_quiesce(in, deadline) < 0 || drained < 0)
             log_write(core->log, ODTO_WARN, NULL, "%s: not drained in %.1f s; its leases go back",
                       it->unit->name, (double)timeout / 1e9);

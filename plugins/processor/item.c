@@ -257,8 +257,7 @@ static void run_progress(odto_run *run, double fraction, odto_slice note)
     item *it = of_run(run);
     if (it && it->type_name)
         odto_log_for(it->p->host, ODTO_DEBUG, &it->job.correlation_id, "%s job: progress %.0f%% %.*s",
-                     it->type_name, fraction * 100, (int)(note.n > 256 ? 256 : note.n),
-                     note.p ? note.p : "");
+                     it->type_name, fraction * 100, (int)(note.n > 256 ? 256 : note.n), note.p ? note.p : "");
 }
 
 static bool run_should_stop(const odto_run *run)

@@ -13,7 +13,8 @@ static inline odto_event *numbered(struct event_pool *pool, uint64_t number, siz
 {
     char *body;
     odto_event *e = event_make_space(pool, size < sizeof number ? sizeof number : size, &body);
-    ck_assert_ptr_nonnull(e);
+    if (!e)
+        ck_abort_msg("no event");
     memset(body, (int)('a' + number % 26), e->body.n);
     memcpy(body, &number, sizeof number);
     return e;
@@ -23,8 +24,11 @@ static inline uint64_t number_of(const odto_event *e)
 {
     uint64_t number;
     memcpy(&number, e->body.p, sizeof number);
+    size_t bad = 0; /* one assertion an event: each costs a write to the runner */
     for (size_t i = sizeof number; i < e->body.n; i++)
-        ck_assert_int_eq(e->body.p[i], (int)('a' + number % 26));
+        bad += e->body.p[i] != (char)('a' + number % 26);
+    if (bad)
+        ck_abort_msg("%zu bytes of event %llu are not its own", bad, (unsigned long long)number);
     return number;
 }
 

@@ -93,10 +93,12 @@ START_TEST(memory_comes_back)
         for (size_t i = 0; i < N; i++)
             es[i] = numbered(pool, i, 64 + i % 2000);
         event_pool_stats(pool, &full);
+        size_t wrong = 0;
         for (size_t i = 0; i < N; i++) {
-            ck_assert_uint_eq(number_of(es[i]), i);
+            wrong += number_of(es[i]) != i;
             event_unref(es[i]);
         }
+        ck_assert_uint_eq(wrong, 0);
         event_pool_stats(pool, &empty);
         ck_assert_uint_lt(empty.bytes, full.bytes / 4);
     }

@@ -77,7 +77,7 @@ START_TEST(defaults_without_a_file)
     loaded l = parse("");
     ck_assert_int_eq(l.code, 0);
     ck_assert_str_eq(odto_config_str(manifest_log(l.m), "level"), "info");
-    ck_assert_int_eq(odto_config_int(manifest_http(l.m), "max_body"), 102400);
+    ck_assert_int_eq(odto_config_int(manifest_http(l.m), "max_header"), 16384);
     ck_assert_str_eq(manifest_data_dir(l.m), "/var/tmp/odto-test");
     ck_assert_str_eq(odto_config_str(manifest_host(l.m), "control"), "/var/tmp/odto-test/control.sock");
     ck_assert_int_eq(manifest_finish(l.m, &l.errs), 0);
