@@ -123,7 +123,8 @@ int route_room(odto_route *r, size_t n, uint64_t bytes, uint32_t flags, const bo
             return -EMSGSIZE;
         if (room_now(r, n, bytes))
             return 0;
-        if (!(flags & ODTO_PUBLISH_WAIT) || r->overflow != ROUTE_BLOCK)
+        /* drop-oldest waits too: what is leased or on its way to the disk can't be dropped */
+        if (!(flags & ODTO_PUBLISH_WAIT) || r->overflow == ROUTE_REJECT)
             return -EAGAIN;
         route_wait_changed(r, ROOM_POLL_NS);
     }

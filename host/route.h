@@ -23,7 +23,8 @@
 enum route_transport { ROUTE_MEMORY, ROUTE_SPOOL, ROUTE_BRIDGE };
 
 /* What a full route does. BLOCK: publishers that pass ODTO_PUBLISH_WAIT wait, the others get -EAGAIN. REJECT:
- * -EAGAIN to everybody. DROP_OLDEST: the oldest event that is not leased makes room, and is counted. */
+ * -EAGAIN to everybody. DROP_OLDEST: the oldest event that is not leased makes room, and is counted; when all
+ * that is kept is leased, as BLOCK. */
 enum route_overflow { ROUTE_BLOCK, ROUTE_REJECT, ROUTE_DROP_OLDEST };
 
 #define ROUTE_CAPACITY       65536u   /* default, memory and bridge */
@@ -141,6 +142,7 @@ void route_settle(const odto_lease *leases, size_t n, odto_verdict v, const char
 /* While paused the route accepts and keeps, but delivers nothing. */
 void route_pause(odto_route *r, bool paused);
 void route_get_stats(const odto_route *r, odto_route_stats *out);
+uint64_t route_commits(const odto_route *r); /* of a spool, since it was opened; else 0 */
 /* Wait until nothing is queued or leased. 0 or -ETIMEDOUT at the deadline (monotonic ns). */
 int route_wait_idle(odto_route *r, int64_t deadline_ns);
 

@@ -579,6 +579,14 @@ static void spool_stats_of(const odto_route *r, odto_route_stats *out)
     }
 }
 
+uint64_t route_commits(const odto_route *r)
+{
+    struct spool_stats s = {.commits = 0};
+    if (r->spool)
+        spool_get_stats(r->spool->log, &s);
+    return s.commits;
+}
+
 static void spool_configured(odto_route *r, const struct route_config *c)
 {
     r->spool->linger_ns = c->linger_ns;

@@ -7,6 +7,7 @@ include tests/http.mk
 include tests/unit/sqlite.mk
 include tests/unit/dashboard.mk
 include tests/bench/load.mk
+include tests/bench/route.mk
 include %D%/unit/route.mk
 include tests/unit/core.mk
 include tests/integration/services.mk

@@ -538,7 +538,7 @@ START_TEST(random_damage)
 {
     char path[512];
     unsigned seed = 42;
-    for (int round = 0; round < 400; round++) {
+    for (int round = 0; round < 250; round++) {
         remove_dir(dir);
         make_five(path, sizeof path, true);
         if (round % 4 == 3)
@@ -650,7 +650,7 @@ int main(void)
     tcase_add_test(t, newer_version_is_refused);
     tcase_add_test(t, lost_segments_do_not_hide_new_events);
     tcase_add_test(t, random_damage);
-    tcase_add_loop_test(t, power_loss, 0, 25);
+    tcase_add_loop_test(t, power_loss, 0, 12);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
