@@ -30,3 +30,9 @@ def build(path, *faults, build_name="base", extra=()):
         raise odto.Failed("the fixture does not compile:\n" + done.stderr)
     os.rename(str(path) + ".new", path)  # as an installer does: never into a mapped file
     return path
+
+
+# a crash is to be a crash: the sanitizers' own handlers would turn it into an exit with a report
+if SANITIZED:
+    for name in ("ASAN_OPTIONS", "TSAN_OPTIONS"):
+        os.environ[name] = ":".join(filter(None, (os.environ.get(name), "handle_segv=0")))
