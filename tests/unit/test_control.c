@@ -416,7 +416,7 @@ START_TEST(close_wakes_a_waiting_verb)
     while (!__atomic_load_n(&c.entered, __ATOMIC_SEQ_CST))
         usleep(1000);
     control_close(ctl);
-    nng_close(s);
+    /* s stays open: nng 1.5.2 may wait for ever in nng_close while its dialer tries to come back */
 }
 END_TEST
 
