@@ -10,6 +10,12 @@ PACKAGES_BUILD="build-essential autoconf automake libtool autoconf-archive pkg-c
  libnng-dev libwebsockets-dev libncurses-dev"
 PACKAGES_DRIVERS="libpq-dev libhiredis-dev libmongoc-dev librabbitmq-dev libvterm-dev"
 PACKAGES_TEST="check python3 curl prometheus"
+# what the tests of the cluster, the page and the terminal talk to; without them those tests skip
+PACKAGES_SERVERS="postgresql-15 redis-server rabbitmq-server prometheus-alertmanager chromium
+ python3-mongomock python3-bson tmux iproute2"
+
+# Node.js may be there from elsewhere; Debian's npm would not fit beside it.
+command -v npm >/dev/null || PACKAGES_SERVERS="$PACKAGES_SERVERS nodejs npm"
 
 say() {
     printf '%s\n' "$*"
