@@ -14,10 +14,12 @@ Python's standard library only. The build is found by ODTO_BUILDDIR (make check 
 sources' own folder. A test that waits, waits for a condition (wait_until), never for a time.
 """
 import base64
+import fcntl
 import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -100,19 +102,45 @@ def wait_until(condition, timeout=10.0, what="condition", every=0.01):
 
 # ---- ports, ids, jobs ---------------------------------------------------------------------------
 
-_held = {}
+_held = {}  # port -> descriptor of its lock file, open (and so locked) for the life of this process
+
+
+def _port_range():
+    """Ports below those that the kernel gives to outgoing connections and to bind(0)."""
+    try:
+        first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        first = 32768
+    return (10240, first) if first > 12000 else (61000, 65536)
+
+
+def _hold(folder, port):
+    """A locked descriptor for this port, or None where another test program has it or something is bound to it."""
+    fd = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", port))
+        return fd
+    except OSError:
+        os.close(fd)
+        return None
 
 
 def free_port():
-    """A TCP port of 127.0.0.1 that the kernel gave out and this process gives out once."""
-    for _ in range(100):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        if port not in _held:
-            _held[port] = True
+    """A TCP port of 127.0.0.1 that is this process's own until it ends: nothing is bound to it, no other test program gets
+    it (a lock file says so), and the kernel gives it to no outgoing connection."""
+    folder = pathlib.Path(tempfile.gettempdir()) / f"odto-ports.{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    low, high = _port_range()
+    begin = random.randrange(high - low)
+    for i in range(high - low):
+        port = low + (begin + i) % (high - low)
+        fd = None if port in _held else _hold(folder, port)
+        if fd is not None:
+            _held[port] = fd
             return port
-    raise Failed("no free port")
+    raise Failed(f"no port of {low}..{high - 1} is free")
 
 
 def uuid7():
