@@ -64,6 +64,11 @@ static odto_slice api_query(const odto_http_request *rq, const char *name)
     return odto_slice_of(NULL, 0);
 }
 
+static odto_slice api_query_string(const odto_http_request *rq)
+{
+    return rq->query;
+}
+
 static odto_slice api_header(const odto_http_request *rq, const char *name)
 {
     odto_slice v = {NULL, 0};
@@ -111,4 +116,5 @@ const odto_http_api http_api = {
     .ws_pause = api_ws_pause,
     .ws_close = api_ws_close,
     .ws_subprotocol = api_ws_subprotocol,
+    .query_string = api_query_string,
 };

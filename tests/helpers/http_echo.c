@@ -146,6 +146,8 @@ static void serve_item(void *self, odto_http_request *rq)
     odto_buf_json(&b, http_api.path(rq));
     odto_buf_str(&b, ",\"q\":");
     odto_buf_json(&b, http_api.query(rq, "q"));
+    odto_buf_str(&b, ",\"query\":");
+    odto_buf_json(&b, http_api.query_string(rq));
     odto_buf_str(&b, ",\"peer\":");
     odto_buf_json(&b, http_api.peer(rq));
     odto_buf_str(&b, ",\"agent\":");

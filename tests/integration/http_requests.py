@@ -20,7 +20,8 @@ def error(body, text):
 @suite.test("GET, HEAD, parameters and queries")
 def _(e):
     r = e.client.get("/items/a%2Fb%20c?x=1&q=one+two%21&q=3")
-    odto.equal(r.json, {"id": "a/b c", "path": "/items/a%2Fb%20c", "q": "one two!", "peer": "127.0.0.1", "agent": ""})
+    odto.equal(r.json, {"id": "a/b c", "path": "/items/a%2Fb%20c", "q": "one two!",
+                          "query": "x=1&q=one+two%21&q=3", "peer": "127.0.0.1", "agent": ""})
     odto.equal(e.client.get("/items/first").json["totalJobs"], 12345, "the literal route goes before the parameter")
     odto.equal(e.client.get("/%69tems/%7Ex").json["path"], "/items/~x", "path after normalisation")
     odto.equal(e.client.get("/items/").status, 404, "an empty parameter")

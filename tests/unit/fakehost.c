@@ -403,6 +403,12 @@ static odto_slice rq_query(const odto_http_request *rq, const char *name)
     return odto_slice_of(NULL, 0);
 }
 
+static odto_slice rq_query_string(const odto_http_request *rq)
+{
+    const char *p = strchr(rq->target, '?');
+    return odto_slice_str(p ? p + 1 : NULL);
+}
+
 static odto_slice rq_header(const odto_http_request *rq, const char *name)
 {
     for (size_t i = 0; i < rq->n_headers; i++)
@@ -705,6 +711,7 @@ static const odto_http_api http_template = {
     .path = rq_path,
     .param = rq_param,
     .query = rq_query,
+    .query_string = rq_query_string,
     .header = rq_header,
     .body = rq_body,
     .peer = rq_peer,

@@ -96,6 +96,9 @@ typedef struct odto_http_api {
     void (*ws_pause)(odto_ws *ws, bool paused); /* stop reading from the client */
     void (*ws_close)(odto_ws *ws, int code, const char *reason);
     odto_slice (*ws_subprotocol)(const odto_ws *ws);
+
+    /* The query as it was sent, without "?": what a proxy passes on. n = 0 when there is none. */
+    odto_slice (*query_string)(const odto_http_request *rq);
 } odto_http_api;
 
 #endif
