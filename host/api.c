@@ -166,7 +166,7 @@ static int api_store(odto_host *h, const char *option, odto_store_ref *out, odto
     int r = 0;
     pthread_rwlock_rdlock(&core->lock);
     struct unit *u = core_unit(core, name);
-    struct instance *store = u && u->kind == ODTO_KIND_STORE ? u->current : NULL;
+    struct instance *store = u && u->kind == ODTO_KIND_STORE && !u->leaving ? u->current : NULL;
     if (!store)
         r = odto_fail(err, -ENOENT, "%s: the store %s of option %s is not up", in->name, name, option);
     else
@@ -183,10 +183,11 @@ static size_t api_handlers(odto_host *h, odto_handler_ref *out, size_t max)
     struct core *core = in->core;
     struct instance *found[MAX_UNITS];
     size_t n = 0;
+    atomic_store(&in->wants_handlers, true);
     pthread_rwlock_rdlock(&core->lock);
     for (size_t i = 0; i < core->n_units && n < max; i++) {
         struct unit *u = core->units[i];
-        if (u->kind != ODTO_KIND_HANDLER || !u->current)
+        if (u->kind != ODTO_KIND_HANDLER || !u->current || u->leaving)
             continue;
         found[n] = u->current;
         out[n++] = (odto_handler_ref){.name = u->name,

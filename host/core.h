@@ -36,6 +36,7 @@ struct unit {
     unsigned images_kept;
     unsigned generation, copies; /* copies: staged so far, for unique names */
     int order;                   /* start order; stop in reverse */
+    bool leaving;                /* a reload removes it: nobody obtains it any more; under core->lock */
     /* supervision */
     int64_t fails[32];  /* monotonic times of the last failures, newest first */
     unsigned streak;    /* failures since it was last READY for long */

@@ -49,7 +49,8 @@ struct instance {
     size_t n_consumers;
     struct instance *uses[64]; /* stores and handlers it obtained: reloaded after them */
     size_t n_uses;
-    _Atomic bool failed; /* it said so through api->fail; failure is set before */
+    _Atomic bool wants_handlers; /* it asked for the handlers: reloaded when one comes or goes */
+    _Atomic bool failed;         /* it said so through api->fail; failure is set before */
     odto_error failure;
     _Atomic uint64_t settled_good, settled_bad; /* events acknowledged; returned or rejected */
     bool abandoned;                             /* a callback or thread did not come back */

@@ -176,22 +176,75 @@ static struct change *change_of(struct plan *p, const struct unit *u)
     return NULL;
 }
 
-static void remove_gone(struct plan *p, struct verdicts *out)
+static void remove_one(struct core *core, struct unit *u, struct verdicts *out)
+{
+    struct verdict v = {.result = RELOAD_DONE, .step = "stop", .generation = u->generation};
+    int64_t begin = odto_now_ns();
+    snprintf(v.unit, sizeof v.unit, "%s", u->name);
+    bool clean = unit_down(u, begin + unit_int(u, "stop_timeout"), true);
+    v.total_ns = odto_now_ns() - begin;
+    boot_unit_free(core, u);
+    if (!clean)
+        odto_fail(&v.error, -ETIMEDOUT, "it did not stop and was left behind");
+    conclude(core, &v, out);
+}
+
+static void set_leaving(struct unit *u, bool leaving)
+{
+    pthread_rwlock_wrlock(&u->core->lock);
+    u->leaving = leaving;
+    pthread_rwlock_unlock(&u->core->lock);
+}
+
+/* Services that are not in the manifest any more go first, their addresses may be wanted; what others hold is
+ * only marked, so that the next generation of those does not obtain it. */
+static void remove_services(struct plan *p, struct verdicts *out)
 {
     struct core *core = p->core;
     for (size_t i = core->n_units; i-- > 0;) {
         struct unit *u = core->units[i];
         if (change_of(p, u))
             continue;
-        struct verdict v = {.result = RELOAD_DONE, .step = "stop", .generation = u->generation};
-        int64_t begin = odto_now_ns();
+        if (u->kind == ODTO_KIND_SERVICE)
+            remove_one(core, u, out);
+        else
+            set_leaving(u, true);
+    }
+}
+
+/* What was marked, unless somebody kept it: his exchange was given up. */
+static void remove_rest(struct plan *p, struct verdicts *out)
+{
+    struct core *core = p->core;
+    for (size_t i = core->n_units; i-- > 0;) {
+        struct unit *u = core->units[i];
+        if (!u->leaving)
+            continue;
+        if (!unit_in_use(u)) {
+            remove_one(core, u, out);
+            continue;
+        }
+        struct verdict v = {.result = RELOAD_REFUSED, .step = "stop", .generation = u->generation};
         snprintf(v.unit, sizeof v.unit, "%s", u->name);
-        bool clean = unit_down(u, begin + unit_int(u, "stop_timeout"), true);
-        v.total_ns = odto_now_ns() - begin;
-        boot_unit_free(core, u);
-        if (!clean)
-            odto_fail(&v.error, -ETIMEDOUT, "it did not stop and was left behind");
+        odto_fail(&v.error, -EBUSY, "%s is still in use by others and stays", u->name);
+        odto_error_hint(&v.error, "see the verdicts of those; the next reload tries again");
+        set_leaving(u, false);
         conclude(core, &v, out);
+    }
+}
+
+/* Who works with all handlers is exchanged when one comes or goes. */
+static void handlers_changed(struct plan *p)
+{
+    bool any = false;
+    for (size_t i = 0; i < p->n; i++)
+        any |= p->changes[i].fresh && p->changes[i].fresh->kind == ODTO_KIND_HANDLER;
+    for (size_t i = 0; i < p->core->n_units; i++)
+        any |= p->core->units[i]->leaving && p->core->units[i]->kind == ODTO_KIND_HANDLER;
+    for (size_t i = 0; any && i < p->n; i++) {
+        struct unit *u = p->changes[i].unit;
+        if (u && u->current && atomic_load(&u->current->wants_handlers))
+            p->changes[i].replace = true;
     }
 }
 
@@ -281,10 +334,11 @@ static void reconfigure(struct plan *p, struct change *c, struct verdicts *out)
 
 static void add_new(struct plan *p, struct change *c, struct verdicts *out)
 {
-    struct verdict v = {.result = RELOAD_DONE, .step = "commit"};
+    struct verdict v = {.result = RELOAD_DONE, .step = "commit", .added = true};
     struct unit *u = c->fresh;
     c->fresh = NULL;
     c->unit = u;
+    c->replace = false; /* it runs what is new */
     u->image = c->image;
     u->manifest = manifest_ref(p->next);
     boot_unit_add(p->core, u);
@@ -303,21 +357,42 @@ static void add_new(struct plan *p, struct change *c, struct verdicts *out)
     conclude(p->core, &v, out);
 }
 
-static void apply(struct plan *p, struct verdicts *out)
+static void add_kinds(struct plan *p, odto_kind from, odto_kind to, struct verdicts *out)
+{
+    for (size_t i = 0; !p->only && i < p->n; i++) {
+        const struct unit *u = p->changes[i].fresh;
+        if (u && u->kind >= from && u->kind <= to)
+            add_new(p, &p->changes[i], out);
+    }
+}
+
+/* The new manifest is the host's; its routes are opened or adjusted, what others will hold is started. */
+static void take_over(struct plan *p, struct verdicts *out)
 {
     struct core *core = p->core;
     odto_error err = {0};
+    manifest *old = core->manifest;
+    remove_services(p, out);
+    pthread_rwlock_wrlock(&core->lock);
+    core->manifest = manifest_ref(p->next);
+    pthread_rwlock_unlock(&core->lock);
+    manifest_unref(old);
+    atomic_fetch_add(&core->manifest_generation, 1);
+    boot_live_settings(core);
+    handlers_changed(p);
+    add_kinds(p, ODTO_KIND_BRIDGE, ODTO_KIND_BRIDGE, out);
+    if (routes_reload(core, &err) < 0)
+        log_error(core->log, ODTO_ERROR, "routes", &err);
+    add_kinds(p, ODTO_KIND_STORE, ODTO_KIND_STORE, out);
+    add_kinds(p, ODTO_KIND_HANDLER, ODTO_KIND_HANDLER, out);
+}
+
+static void apply(struct plan *p, struct verdicts *out)
+{
+    struct core *core = p->core;
     if (!p->only) {
-        remove_gone(p, out);
-        manifest *old = core->manifest;
-        pthread_rwlock_wrlock(&core->lock);
-        core->manifest = manifest_ref(p->next);
-        pthread_rwlock_unlock(&core->lock);
-        manifest_unref(old);
-        atomic_fetch_add(&core->manifest_generation, 1);
-        boot_live_settings(core);
-        if (routes_reload(core, &err) < 0)
-            log_error(core->log, ODTO_ERROR, "routes", &err);
+        take_over(p, out);
+        supervisor_order(core);
     }
     for (size_t i = 0; i < core->n_units; i++) {
         struct change *c = change_of(p, core->units[i]);
@@ -328,11 +403,11 @@ static void apply(struct plan *p, struct verdicts *out)
         else if (c->live)
             reconfigure(p, c, out);
     }
-    for (size_t i = 0; !p->only && i < p->n; i++)
-        if (p->changes[i].fresh)
-            add_new(p, &p->changes[i], out);
-    if (!p->only)
+    if (!p->only) {
+        add_kinds(p, ODTO_KIND_SERVICE, ODTO_KIND_SERVICE, out);
+        remove_rest(p, out);
         supervisor_order(core);
+    }
     http_prune(core->http);
 }
 

@@ -17,6 +17,7 @@ enum reload_result {
 struct verdict {
     char unit[NAME_SIZE];
     enum reload_result result;
+    bool added;       /* RELOAD_DONE: it was not there before */
     const char *step; /* last step taken: check stage inspect probe load init quiesce save stop restore start
                          canary commit */
     odto_error error;

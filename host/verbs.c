@@ -309,6 +309,7 @@ static const char *action_name(const struct order *o, const struct verdict *v)
     case RELOAD_DONE:
         return strcmp(v->step, "reconfigure") == 0 ? "reconfigured"
                : strcmp(v->step, "stop") == 0      ? "removed"
+               : v->added                          ? "added"
                                                    : "reloaded";
     case RELOAD_ROLLED_BACK:
         return "rolled-back";

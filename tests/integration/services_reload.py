@@ -105,4 +105,73 @@ def _(h):
     equal(failures, [], "answers of /stats that were not 200")
 
 
+def reload(h, *args):
+    done = h.odto("--json", "reload", *args)
+    return done.returncode, {v["name"]: v for v in json.loads(done.stdout)["verdicts"]}
+
+
+@suite.test("a handler that is added serves its jobs, one that is removed is let go by the processor first")
+def _(h):
+    h.manifest["handler second"] = {"module": "exec", "types": "second", "command": "/bin/echo 7"}
+    h.write()
+    code, verdicts = reload(h)
+    equal((code, verdicts["second"]["action"]), (0, "added"), f"verdicts {verdicts}")
+    a = h.submit(type="second")
+    equal(h.wait_job(a)["status"], "COMPLETED")
+    h.manifest["handler second"] = None
+    h.write()
+    code, verdicts = reload(h)
+    equal((code, verdicts["second"]["action"]), (0, "removed"), f"verdicts {verdicts}")
+    b = h.submit(type="second")
+    equal(h.wait_job(b)["status"], "FAILED")
+    equal(h.wait_job(h.submit())["status"], "COMPLETED")
+
+
+@suite.test("a store is added together with the plugins that use it, and removed when they have left it")
+def _(h):
+    h.manifest["store second"] = {"module": "sqlite", "path": str(h.dir / "second.db")}
+    h.manifest["plugin metrics"]["counters"] = "second"
+    h.manifest["plugin read-model"]["counters"] = "second"
+    h.write()
+    code, verdicts = reload(h)
+    equal((code, verdicts["second"]["action"]), (0, "added"), f"verdicts {verdicts}")
+    before = h.stats()["completedJobs"]
+    h.wait_job(h.submit())
+    wait_until(lambda: h.stats()["completedJobs"] == before + 1, 10, "the new store counts")
+    h.manifest["store second"] = None
+    h.manifest["plugin metrics"]["counters"] = h.manifest["plugin read-model"]["counters"] = "main"
+    h.write()
+    code, verdicts = reload(h)
+    equal((code, verdicts["second"]["action"]), (0, "removed"), f"verdicts {verdicts}")
+    equal(h.wait_job(h.submit())["status"], "COMPLETED")
+
+
+@suite.test("a plugin's listener moves to another address, the routes of a topic change in place")
+def _(h):
+    old = h.gateway
+    h.manifest["plugin gateway"]["listen"] = f"127.0.0.1:{odto.free_port()}"
+    h.manifest["route jobs.created"]["capacity"] = "20000"
+    h.write()
+    code, verdicts = reload(h)
+    equal((code, verdicts["gateway"]["action"]), (0, "reloaded"), f"verdicts {verdicts}")
+    check(not old.ready("/livez"), "the old address is closed")
+    equal(h.wait_job(h.submit())["status"], "COMPLETED")
+    routes = json.loads(h.odto("--json", "routes").stdout)
+    check('"capacity": 20000' in json.dumps(routes), f"capacity of the route: {routes}")
+
+
+@suite.test("disabled in the manifest it goes, enabled it comes back")
+def _(h):
+    h.manifest["plugin metrics"]["enabled"] = "no"
+    h.write()
+    equal(reload(h)[1]["metrics"]["action"], "removed")
+    a = h.submit()
+    equal(h.wait_job(a)["status"], "COMPLETED")
+    before = h.stats()["completedJobs"]
+    h.manifest["plugin metrics"]["enabled"] = "yes"
+    h.write()
+    equal(reload(h)[1]["metrics"]["action"], "added")
+    wait_until(lambda: h.stats()["completedJobs"] == before + 1, 10, "what it missed is counted")
+
+
 suite.main(host)
