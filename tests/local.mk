@@ -1,6 +1,7 @@
 # tests: part of the top Makefile
 include tests/lib/local.mk
 include tests/unit/ops.mk
+include tests/unit/sdk.mk
 include tests/unit/services.mk
 include tests/unit/contracts.mk
 include tests/http.mk
@@ -10,6 +11,7 @@ include tests/bench/load.mk
 include tests/bench/route.mk
 include %D%/unit/route.mk
 include tests/unit/core.mk
+include tests/integration/sdk.mk
 include tests/integration/services.mk
 include tests/integration/core.mk
 include tests/unit/processor.mk

@@ -1,6 +1,6 @@
 /* test_gateway.c — plugins/gateway against a fake host: every row of POST /jobs, batches, the proxy, limits.
  */
-#include "fakehost.h"
+#include <odto/test.h>
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -17,7 +17,7 @@
 
 extern const odto_plugin gateway_plugin __asm__("odto_plugin");
 
-static fakehost f;
+static odto_test f;
 
 #define ID "01890a5d-ac96-774b-bcce-b302099a8057"
 #define JOB \
@@ -26,13 +26,13 @@ static fakehost f;
 static void begin_with(const char *const *options)
 {
     odto_error err = {0};
-    fakehost_setup(&f, &gateway_plugin);
+    odto_test_setup(&f, &gateway_plugin);
     static const char *const types[] = {"echo", "sleep", NULL};
     f.handlers[0] = (odto_handler_ref){.name = "builtin", .types = types};
     f.n_handlers = 1;
     f.options = options;
-    ck_assert_int_eq(fakehost_init(&f, &err), 0);
-    ck_assert_msg(fakehost_start(&f, &err) == 0, "%s", err.message);
+    ck_assert_int_eq(odto_test_init(&f, &err), 0);
+    ck_assert_msg(odto_test_start(&f, &err) == 0, "%s", err.message);
 }
 
 static void begin(void)
@@ -42,20 +42,20 @@ static void begin(void)
 
 static void end(void)
 {
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 
 static odto_http_request *post_as(const char *target, const char *type, const char *body)
 {
     const char *headers[] = {"Content-Type", type, NULL};
-    return fakehost_send(&f, "POST", target, type ? headers : NULL, odto_slice_str(body));
+    return odto_test_send(&f, "POST", target, type ? headers : NULL, odto_slice_str(body));
 }
 
 static struct json_object *json_of(odto_http_request *rq)
 {
     struct json_object *o = NULL;
     odto_error err = {0};
-    const char *text = fake_body(rq);
+    const char *text = odto_test_body(rq);
     ck_assert_msg(odto_json_parse(odto_slice_str(text), 32, &o, &err) == 0, "%s: %s", err.detail, text);
     return o;
 }
@@ -78,8 +78,8 @@ static struct json_object *detail(struct json_object *o, size_t i)
 /* The reply is 400 "Invalid job data" and its first detail is this. */
 static void expect_invalid(const char *body, const char *path, const char *message)
 {
-    odto_http_request *rq = fakehost_post(&f, "/jobs", body);
-    ck_assert_msg(fake_reply_of(rq)->status == 400, "%s: %d", body, fake_reply_of(rq)->status);
+    odto_http_request *rq = odto_test_post(&f, "/jobs", body);
+    ck_assert_msg(odto_test_reply_of(rq)->status == 400, "%s: %d", body, odto_test_reply_of(rq)->status);
     struct json_object *o = json_of(rq);
     ck_assert_str_eq(member(o, "error"), "Invalid job data");
     ck_assert_str_eq(member(detail(o, 0), "path"), path);
@@ -93,8 +93,8 @@ static void expect_invalid(const char *body, const char *path, const char *messa
 START_TEST(accepted)
 {
     begin();
-    odto_http_request *rq = fakehost_post(&f, "/jobs", JOB);
-    ck_assert_int_eq(fake_reply_of(rq)->status, 202);
+    odto_http_request *rq = odto_test_post(&f, "/jobs", JOB);
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 202);
     struct json_object *o = json_of(rq);
     ck_assert_int_eq(json_object_object_length(o), 2);
     ck_assert_str_eq(member(o, "jobId"), ID);
@@ -106,9 +106,9 @@ START_TEST(accepted)
     ck_assert_int_eq(e->hdr.type, ODTO_JOB_CREATED);
     ck_assert_uint_eq(e->hdr.job_json.n, strlen(JOB));
     ck_assert_mem_eq(e->hdr.job_json.p, JOB, strlen(JOB)); /* travels unchanged */
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_accepted_total"), 1);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{echo}"), 1);
-    ck_assert_ptr_null(fake_header(rq, "Preference-Applied"));
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_accepted_total"), 1);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{echo}"), 1);
+    ck_assert_ptr_null(odto_test_header(rq, "Preference-Applied"));
     json_object_put(o);
     end();
 }
@@ -117,7 +117,7 @@ END_TEST
 START_TEST(the_envelope_is_valid)
 {
     begin();
-    fakehost_post(&f, "/jobs", " \n" JOB "\t ");
+    odto_test_post(&f, "/jobs", " \n" JOB "\t ");
     odto_schema *envelope, *job;
     odto_error err;
     odto_header h;
@@ -141,9 +141,9 @@ START_TEST(same_job_same_event)
     static const char upper[] =
         "{\"id\":\"01890A5D-AC96-774B-BCCE-B302099A8057\",\"type\":\"echo\",\"status\":"
         "\"PENDING\",\"createdAt\":\"2025-01-01T00:00:00Z\"}";
-    fakehost_post(&f, "/jobs", JOB);
-    fakehost_post(&f, "/jobs", JOB);
-    odto_http_request *rq = fakehost_post(&f, "/jobs", upper);
+    odto_test_post(&f, "/jobs", JOB);
+    odto_test_post(&f, "/jobs", JOB);
+    odto_http_request *rq = odto_test_post(&f, "/jobs", upper);
     ck_assert_uint_eq(f.n_events, 3);
     ck_assert(odto_uuid_eq(&f.events[0]->hdr.event_id, &f.events[1]->hdr.event_id));
     ck_assert(odto_uuid_eq(&f.events[0]->hdr.event_id, &f.events[2]->hdr.event_id));
@@ -183,8 +183,8 @@ START_TEST(contract_messages)
     expect_invalid(WITH(GOOD_ID, "\"PENDING\"", GOOD_AT, ",\"metadata\":\"x\""), "/metadata",
                    "must be object");
     /* counted though invalid: the body was parsed */
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{other}"), 15);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_accepted_total"), 0);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{other}"), 15);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_accepted_total"), 0);
     end();
 }
 END_TEST
@@ -192,7 +192,7 @@ END_TEST
 START_TEST(every_violation_is_listed)
 {
     begin();
-    odto_http_request *rq = fakehost_post(&f, "/jobs", WITH("\"x\"", "1", "2", ",\"payload\":3"));
+    odto_http_request *rq = odto_test_post(&f, "/jobs", WITH("\"x\"", "1", "2", ",\"payload\":3"));
     struct json_object *o = json_of(rq), *list;
     json_object_object_get_ex(o, "details", &list);
     ck_assert_uint_ge(json_object_array_length(list), 4);
@@ -221,15 +221,17 @@ START_TEST(malformed)
     };
     begin();
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
-        odto_http_request *rq = fakehost_post(&f, "/jobs", bodies[i]);
-        ck_assert_msg(fake_reply_of(rq)->status == 400, "%s: %d", bodies[i], fake_reply_of(rq)->status);
+        odto_http_request *rq = odto_test_post(&f, "/jobs", bodies[i]);
+        ck_assert_msg(odto_test_reply_of(rq)->status == 400, "%s: %d", bodies[i],
+                      odto_test_reply_of(rq)->status);
         struct json_object *o = json_of(rq);
         ck_assert_str_eq(member(o, "error"), "Invalid JSON");
         ck_assert_uint_gt(strlen(member(detail(o, 0), "message")), 5); /* says what and where */
         json_object_put(o);
     }
     ck_assert_uint_eq(f.n_events, 0);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{other}"), 0); /* no body was parsed */
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{other}"),
+                     0); /* no body was parsed */
     end();
 }
 END_TEST
@@ -248,10 +250,10 @@ START_TEST(content_types)
                                       "multipart/form-data; boundary=x"};
     begin();
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-        ck_assert_msg(fake_reply_of(post_as("/jobs", good[i], JOB))->status == 202, "%s", good[i]);
+        ck_assert_msg(odto_test_reply_of(post_as("/jobs", good[i], JOB))->status == 202, "%s", good[i]);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        ck_assert_msg(fake_reply_of(post_as("/jobs", bad[i], JOB))->status == 415, "%s", bad[i]);
-    ck_assert_int_eq(fake_reply_of(post_as("/v1/jobs", "text/plain", "{}"))->status, 415);
+        ck_assert_msg(odto_test_reply_of(post_as("/jobs", bad[i], JOB))->status == 415, "%s", bad[i]);
+    ck_assert_int_eq(odto_test_reply_of(post_as("/v1/jobs", "text/plain", "{}"))->status, 415);
     end();
 }
 END_TEST
@@ -260,20 +262,20 @@ START_TEST(answers_wait_for_durability)
 {
     begin();
     f.hold = true;
-    odto_http_request *a = fakehost_post(&f, "/jobs", JOB), *b = fakehost_post(&f, "/jobs", JOB);
-    ck_assert(!fake_replied(a) && !fake_replied(b));
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_accepted_total"), 0);
-    fakehost_release(&f, 0);
-    ck_assert_int_eq(fake_reply_of(a)->status, 202);
-    ck_assert_int_eq(fake_reply_of(b)->status, 202);
+    odto_http_request *a = odto_test_post(&f, "/jobs", JOB), *b = odto_test_post(&f, "/jobs", JOB);
+    ck_assert(!odto_test_replied(a) && !odto_test_replied(b));
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_accepted_total"), 0);
+    odto_test_release(&f, 0);
+    ck_assert_int_eq(odto_test_reply_of(a)->status, 202);
+    ck_assert_int_eq(odto_test_reply_of(b)->status, 202);
     end();
 }
 END_TEST
 
 static void expect_503(odto_http_request *rq, const char *word)
 {
-    ck_assert_int_eq(fake_reply_of(rq)->status, 503);
-    ck_assert_int_eq(fake_reply_of(rq)->retry_after, 1);
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 503);
+    ck_assert_int_eq(odto_test_reply_of(rq)->retry_after, 1);
     struct json_object *o = json_of(rq);
     ck_assert_msg(strstr(member(detail(o, 0), "message"), word) != NULL, "%s",
                   member(detail(o, 0), "message"));
@@ -284,17 +286,17 @@ START_TEST(refused_by_the_route)
 {
     begin();
     f.publish_rc = -EAGAIN;
-    expect_503(fakehost_post(&f, "/jobs", JOB), "full");
+    expect_503(odto_test_post(&f, "/jobs", JOB), "full");
     f.publish_rc = -ENOSPC;
-    expect_503(fakehost_post(&f, "/jobs", JOB), "disk");
+    expect_503(odto_test_post(&f, "/jobs", JOB), "disk");
     f.publish_rc = -ECANCELED;
-    expect_503(fakehost_post(&f, "/jobs", JOB), "stopping");
+    expect_503(odto_test_post(&f, "/jobs", JOB), "stopping");
     f.publish_rc = 0;
     f.publish_result = -EIO;
-    expect_503(fakehost_post(&f, "/jobs", JOB), "durable");
+    expect_503(odto_test_post(&f, "/jobs", JOB), "durable");
     f.publish_result = 0;
-    ck_assert_int_eq(fake_reply_of(fakehost_post(&f, "/jobs", JOB))->status, 202);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_accepted_total"), 1);
+    ck_assert_int_eq(odto_test_reply_of(odto_test_post(&f, "/jobs", JOB))->status, 202);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_accepted_total"), 1);
     end();
 }
 END_TEST
@@ -305,14 +307,14 @@ START_TEST(pending_requests_are_bounded)
     begin_with(options);
     f.hold = true;
     for (int i = 0; i < 3; i++)
-        fakehost_post(&f, "/jobs", JOB);
-    expect_503(fakehost_post(&f, "/jobs", JOB), "too many");
+        odto_test_post(&f, "/jobs", JOB);
+    expect_503(odto_test_post(&f, "/jobs", JOB), "too many");
     const char *headers[] = {"Content-Type", "application/json", NULL};
-    expect_503(fakehost_send(&f, "POST", "/v1/jobs/batch", headers, odto_slice_str("[{\"type\":\"echo\"}]")),
+    expect_503(odto_test_send(&f, "POST", "/v1/jobs/batch", headers, odto_slice_str("[{\"type\":\"echo\"}]")),
                "too many");
-    fakehost_release(&f, 0);
+    odto_test_release(&f, 0);
     f.hold = false;
-    ck_assert_int_eq(fake_reply_of(fakehost_post(&f, "/jobs", JOB))->status, 202);
+    ck_assert_int_eq(odto_test_reply_of(odto_test_post(&f, "/jobs", JOB))->status, 202);
     end();
 }
 END_TEST
@@ -321,11 +323,11 @@ START_TEST(quiesce_waits_for_answers)
 {
     begin();
     f.hold = true;
-    odto_http_request *rq = fakehost_post(&f, "/jobs", JOB);
+    odto_http_request *rq = odto_test_post(&f, "/jobs", JOB);
     ck_assert_int_eq(gateway_plugin.ops->quiesce(f.self, odto_now_ns() + 10 * ODTO_MS), -ETIMEDOUT);
-    fakehost_release(&f, 0);
+    odto_test_release(&f, 0);
     ck_assert_int_eq(gateway_plugin.ops->quiesce(f.self, odto_now_ns() + ODTO_SEC), 0);
-    ck_assert_int_eq(fake_reply_of(rq)->status, 202);
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 202);
     end();
 }
 END_TEST
@@ -341,11 +343,11 @@ START_TEST(trace_context)
                                       "\"},{\"x\":\""};
     begin();
     const char *headers[] = {"Content-Type", "application/json", "traceparent", good, NULL};
-    fakehost_send(&f, "POST", "/jobs", headers, odto_slice_str(JOB));
+    odto_test_send(&f, "POST", "/jobs", headers, odto_slice_str(JOB));
     ck_assert(odto_slice_eq(f.events[0]->hdr.traceparent, good));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         headers[3] = bad[i];
-        fakehost_send(&f, "POST", "/jobs", headers, odto_slice_str(JOB));
+        odto_test_send(&f, "POST", "/jobs", headers, odto_slice_str(JOB));
         ck_assert_uint_eq(f.events[f.n_events - 1]->hdr.traceparent.n, 0);
     }
     end();
@@ -356,16 +358,16 @@ START_TEST(names_and_types_with_escapes)
 {
     begin();
     odto_http_request *rq =
-        fakehost_post(&f, "/jobs",
-                      "{\"\\u0069d\":\"" ID "\",\"type\":\"ec\\u0068o\",\"status\":\"PEND\\u0049NG\","
-                      "\"created\\u0041t\":\"2025-01-01T00:00:00Z\"}");
-    ck_assert_msg(fake_reply_of(rq)->status == 202, "%s", fake_body(rq));
-    ck_assert(strstr(fake_body(rq), ID) != NULL);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{echo}"), 1);
+        odto_test_post(&f, "/jobs",
+                       "{\"\\u0069d\":\"" ID "\",\"type\":\"ec\\u0068o\",\"status\":\"PEND\\u0049NG\","
+                       "\"created\\u0041t\":\"2025-01-01T00:00:00Z\"}");
+    ck_assert_msg(odto_test_reply_of(rq)->status == 202, "%s", odto_test_body(rq));
+    ck_assert(strstr(odto_test_body(rq), ID) != NULL);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{echo}"), 1);
     /* "id" and its escaped form are one name */
-    rq = fakehost_post(&f, "/v1/jobs", "{\"\\u0069d\":\"" ID "\",\"type\":\"echo\"}");
-    int status = fake_reply_of(rq)->status;
-    ck_assert(status == 400 || strstr(fake_body(rq), ID) != NULL);
+    rq = odto_test_post(&f, "/v1/jobs", "{\"\\u0069d\":\"" ID "\",\"type\":\"echo\"}");
+    int status = odto_test_reply_of(rq)->status;
+    ck_assert(status == 400 || strstr(odto_test_body(rq), ID) != NULL);
     end();
 }
 END_TEST
@@ -395,13 +397,13 @@ START_TEST(prefer_assign_id)
     const char *headers[] = {"Content-Type", "application/json", "Prefer", "respond-async, Assign-Id; x=1",
                              NULL};
     odto_http_request *rq =
-        fakehost_send(&f, "POST", "/jobs", headers, odto_slice_str("{ \"type\" : \"echo\" }"));
-    ck_assert_int_eq(fake_reply_of(rq)->status, 202);
-    ck_assert_str_eq(fake_header(rq, "Preference-Applied"), "assign-id");
+        odto_test_send(&f, "POST", "/jobs", headers, odto_slice_str("{ \"type\" : \"echo\" }"));
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 202);
+    ck_assert_str_eq(odto_test_header(rq, "Preference-Applied"), "assign-id");
     expect_assigned(f.events[0], "echo");
     headers[3] = "return=minimal, no-assign-id";
-    rq = fakehost_send(&f, "POST", "/jobs", headers, odto_slice_str("{\"type\":\"echo\"}"));
-    ck_assert_int_eq(fake_reply_of(rq)->status, 400); /* plain POST /jobs is strict */
+    rq = odto_test_send(&f, "POST", "/jobs", headers, odto_slice_str("{\"type\":\"echo\"}"));
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 400); /* plain POST /jobs is strict */
     end();
 }
 END_TEST
@@ -409,17 +411,18 @@ END_TEST
 START_TEST(v1_assigns_only_what_is_missing)
 {
     begin();
-    odto_http_request *rq = fakehost_post(&f, "/v1/jobs", "{\"id\":\"" ID "\",\"type\":\"echo\"}");
-    ck_assert_int_eq(fake_reply_of(rq)->status, 202);
-    ck_assert_ptr_null(fake_header(rq, "Preference-Applied"));
-    ck_assert(strstr(fake_body(rq), ID) != NULL);
-    ck_assert_int_eq(fake_reply_of(fakehost_post(&f, "/v1/jobs", JOB))->status, 202);
+    odto_http_request *rq = odto_test_post(&f, "/v1/jobs", "{\"id\":\"" ID "\",\"type\":\"echo\"}");
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 202);
+    ck_assert_ptr_null(odto_test_header(rq, "Preference-Applied"));
+    ck_assert(strstr(odto_test_body(rq), ID) != NULL);
+    ck_assert_int_eq(odto_test_reply_of(odto_test_post(&f, "/v1/jobs", JOB))->status, 202);
     ck_assert(odto_slice_eq(f.events[1]->hdr.job_json, JOB));
     /* what is there must be right; an empty object lacks its type */
     static const char *const bad[] = {"{\"type\":\"t\",\"id\":null}", "{\"type\":\"t\",\"status\":\"X\"}",
                                       "{}", "[]"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        ck_assert_msg(fake_reply_of(fakehost_post(&f, "/v1/jobs", bad[i]))->status == 400, "%s", bad[i]);
+        ck_assert_msg(odto_test_reply_of(odto_test_post(&f, "/v1/jobs", bad[i]))->status == 400, "%s",
+                      bad[i]);
     ck_assert_uint_eq(f.n_events, 2);
     end();
 }
@@ -435,14 +438,15 @@ START_TEST(type_labels_are_bounded)
     for (size_t i = 0; i < 5; i++) {
         char body[100];
         snprintf(body, sizeof body, "{\"type\":\"%s\"}", types[i]);
-        ck_assert_int_eq(fake_reply_of(fakehost_post(&f, "/v1/jobs", body))->status, 202);
+        ck_assert_int_eq(odto_test_reply_of(odto_test_post(&f, "/v1/jobs", body))->status, 202);
     }
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{a}"), 2);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{b}"), 1);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{c}"), -1);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{other}"), 1);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{sleep}"), 1);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{echo}"), 0); /* known from the start */
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{a}"), 2);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{b}"), 1);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{c}"), -1);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{other}"), 1);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{sleep}"), 1);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{echo}"),
+                     0); /* known from the start */
     end();
 }
 END_TEST
@@ -453,13 +457,13 @@ START_TEST(invalid_jobs_take_no_label)
     char body[200];
     for (int i = 0; i < 100; i++) {
         snprintf(body, sizeof body, "{\"type\":\"bad%d\"}", i);
-        fakehost_post(&f, "/jobs", body);
+        odto_test_post(&f, "/jobs", body);
     }
     memset(body, 0, sizeof body);
     snprintf(body, sizeof body, "{\"type\":\"%0100d\"}", 7); /* valid, but too long for a label */
-    ck_assert_int_eq(fake_reply_of(fakehost_post(&f, "/v1/jobs", body))->status, 202);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{other}"), 101);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_submitted_total{bad0}"), -1);
+    ck_assert_int_eq(odto_test_reply_of(odto_test_post(&f, "/v1/jobs", body))->status, 202);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{other}"), 101);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_submitted_total{bad0}"), -1);
     end();
 }
 END_TEST
@@ -469,10 +473,10 @@ END_TEST
 START_TEST(batch_of_an_array)
 {
     begin();
-    odto_http_request *rq = fakehost_post(
+    odto_http_request *rq = odto_test_post(
         &f, "/v1/jobs/batch",
         " [ " JOB " , {\"type\":\"sleep\",\"payload\":{\"a\":[1,\"],{\\\"\"]}} ,{\"type\":\"x\"}]\n");
-    ck_assert_int_eq(fake_reply_of(rq)->status, 202);
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 202);
     struct json_object *o = json_of(rq), *jobs;
     ck_assert_str_eq(member(o, "accepted"), "3");
     json_object_object_get_ex(o, "jobs", &jobs);
@@ -485,7 +489,7 @@ START_TEST(batch_of_an_array)
         odto_uuid_format(&f.events[i]->hdr.event_id, text);
         ck_assert_str_eq(member(json_object_array_get_idx(jobs, i), "eventId"), text);
     }
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_accepted_total"), 3);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_accepted_total"), 3);
     json_object_put(o);
     end();
 }
@@ -496,7 +500,7 @@ START_TEST(batch_of_lines)
     begin();
     odto_http_request *rq = post_as("/v1/jobs/batch", "application/x-ndjson; charset=utf-8",
                                     "\n{\"type\":\"a\"}\r\n\n" JOB "\n{\"type\":\"b\"}");
-    ck_assert_int_eq(fake_reply_of(rq)->status, 202);
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 202);
     ck_assert_uint_eq(f.n_events, 3);
     end();
 }
@@ -505,17 +509,17 @@ END_TEST
 START_TEST(batch_is_all_or_nothing)
 {
     begin();
-    odto_http_request *rq = fakehost_post(&f, "/v1/jobs/batch",
-                                          "[" JOB ",{\"type\":5},{\"id\":}," JOB
-                                          ",7,{\"type\":\"t\",\"id\":\"x\",\"status\":\"Y\"}]");
-    ck_assert_int_eq(fake_reply_of(rq)->status, 400);
+    odto_http_request *rq = odto_test_post(&f, "/v1/jobs/batch",
+                                           "[" JOB ",{\"type\":5},{\"id\":}," JOB
+                                           ",7,{\"type\":\"t\",\"id\":\"x\",\"status\":\"Y\"}]");
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 400);
     ck_assert_uint_eq(f.n_events, 0);
     struct json_object *o = json_of(rq);
     static const char *const paths[] = {"/1/type", "/2", "/4", "/5/id", "/5/status"};
     for (size_t i = 0; i < 5; i++)
         ck_assert_str_eq(member(detail(o, i), "path"), paths[i]);
     json_object_put(o);
-    ck_assert_int_eq(fakehost_metric(&f, "gateway_jobs_accepted_total"), 0);
+    ck_assert_int_eq(odto_test_metric_value(&f, "gateway_jobs_accepted_total"), 0);
     end();
 }
 END_TEST
@@ -526,10 +530,11 @@ START_TEST(batch_frame)
                                       "[{},]", "[,{}]", "[]", "[{\"a\":\"]", "null",    "[{}]]"};
     begin();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        ck_assert_msg(fake_reply_of(fakehost_post(&f, "/v1/jobs/batch", bad[i]))->status == 400, "%s",
+        ck_assert_msg(odto_test_reply_of(odto_test_post(&f, "/v1/jobs/batch", bad[i]))->status == 400, "%s",
                       bad[i]);
-    ck_assert_int_eq(fake_reply_of(post_as("/v1/jobs/batch", "application/x-ndjson", " \n\n"))->status, 400);
-    ck_assert_int_eq(fake_reply_of(post_as("/v1/jobs/batch", "text/csv", "[]"))->status, 415);
+    ck_assert_int_eq(odto_test_reply_of(post_as("/v1/jobs/batch", "application/x-ndjson", " \n\n"))->status,
+                     400);
+    ck_assert_int_eq(odto_test_reply_of(post_as("/v1/jobs/batch", "text/csv", "[]"))->status, 415);
     end();
 }
 END_TEST
@@ -562,12 +567,13 @@ START_TEST(batch_frame_like_a_strict_parser)
         bool valid = odto_json_parse(odto_slice_of(body, n), 32, &tree, NULL) == 0;
         bool array = valid && json_object_is_type(tree, json_type_array);
         json_object_put(tree);
-        odto_http_request *rq = fakehost_post(&f, "/v1/jobs/batch", body);
-        int status = fake_reply_of(rq)->status;
+        odto_http_request *rq = odto_test_post(&f, "/v1/jobs/batch", body);
+        int status = odto_test_reply_of(rq)->status;
         if (!array)
             ck_assert_msg(status == 400, "%s: %d", body, status);
         else /* whatever else is wrong, it is not the JSON */
-            ck_assert_msg(strstr(fake_body(rq), "Invalid JSON") == NULL, "%s: %s", body, fake_body(rq));
+            ck_assert_msg(strstr(odto_test_body(rq), "Invalid JSON") == NULL, "%s: %s", body,
+                          odto_test_body(rq));
         strict += array;
         for (; f.n_events > 0; f.n_events--)
             f.api.event_unref(f.events[f.n_events - 1]);
@@ -582,14 +588,15 @@ START_TEST(batch_bounds)
     static const char *const options[] = {"batch_max", "2", NULL};
     begin_with(options);
 #define ONE "{\"type\":\"t\"}"
-    ck_assert_int_eq(fake_reply_of(fakehost_post(&f, "/v1/jobs/batch", "[" ONE "," ONE "]"))->status, 202);
-    ck_assert_int_eq(fake_reply_of(fakehost_post(&f, "/v1/jobs/batch", "[" ONE "," ONE "," ONE "]"))->status,
-                     413);
+    ck_assert_int_eq(odto_test_reply_of(odto_test_post(&f, "/v1/jobs/batch", "[" ONE "," ONE "]"))->status,
+                     202);
+    ck_assert_int_eq(
+        odto_test_reply_of(odto_test_post(&f, "/v1/jobs/batch", "[" ONE "," ONE "," ONE "]"))->status, 413);
     f.publish_rc = -EAGAIN;
-    expect_503(fakehost_post(&f, "/v1/jobs/batch", "[" ONE "]"), "full");
+    expect_503(odto_test_post(&f, "/v1/jobs/batch", "[" ONE "]"), "full");
     f.publish_rc = 0;
     f.publish_result = -ENOSPC;
-    expect_503(fakehost_post(&f, "/v1/jobs/batch", "[" ONE "]"), "disk");
+    expect_503(odto_test_post(&f, "/v1/jobs/batch", "[" ONE "]"), "disk");
     f.n_events = 0;
     end();
 }
@@ -608,12 +615,12 @@ START_TEST(readiness)
     ck_assert(!h.ready && strstr(h.reason, "full"));
     f.route_stats.depth = 0;
     f.publish_result = -ENOSPC;
-    fakehost_post(&f, "/jobs", JOB);
+    odto_test_post(&f, "/jobs", JOB);
     ck_assert_uint_eq(f.health_changes, 1);
     gateway_plugin.ops->health(f.self, &h);
     ck_assert(!h.ready && strstr(h.reason, "disk"));
     f.publish_result = 0;
-    fakehost_post(&f, "/jobs", JOB);
+    odto_test_post(&f, "/jobs", JOB);
     gateway_plugin.ops->health(f.self, &h);
     ck_assert(h.ready);
     ck_assert_uint_eq(f.health_changes, 2);
@@ -624,10 +631,10 @@ END_TEST
 START_TEST(no_route)
 {
     odto_error err = {0};
-    fakehost_setup(&f, &gateway_plugin);
+    odto_test_setup(&f, &gateway_plugin);
     f.has_route = false;
-    ck_assert_int_eq(fakehost_init(&f, &err), 0);
-    ck_assert_int_eq(fakehost_start(&f, &err), -ENOENT);
+    ck_assert_int_eq(odto_test_init(&f, &err), 0);
+    ck_assert_int_eq(odto_test_start(&f, &err), -ENOENT);
     ck_assert(strstr(err.hint, "[route jobs.created]") != NULL);
     end();
 }
@@ -638,7 +645,7 @@ END_TEST
 START_TEST(documentation)
 {
     begin();
-    odto_http_request *rq = fakehost_get(&f, "/openapi.json");
+    odto_http_request *rq = odto_test_get(&f, "/openapi.json");
     struct json_object *o = json_of(rq), *info, *servers;
     ck_assert_msg(strncmp(member(o, "openapi"), "3.", 2) == 0, "%s", member(o, "openapi"));
     json_object_object_get_ex(o, "info", &info);
@@ -646,15 +653,15 @@ START_TEST(documentation)
     json_object_object_get_ex(o, "servers", &servers);
     ck_assert_uint_eq(json_object_array_length(servers), 1);
     json_object_put(o);
-    ck_assert(strstr(fake_body(fakehost_get(&f, "/docs")), "swagger") != NULL);
-    rq = fakehost_get(&f, "/docs");
-    ck_assert(strstr(fake_header(rq, "Content-Type"), "text/html") != NULL);
-    ck_assert(strstr(fake_header(rq, "Content-Security-Policy"), "default-src 'none'") != NULL);
-    ck_assert_ptr_null(strstr(fake_body(rq), "http://"));
-    ck_assert_ptr_null(strstr(fake_body(rq), "https://"));
-    ck_assert(strstr(fake_body(fakehost_get(&f, "/docs/app.js")), "SwaggerUIBundle") != NULL);
-    ck_assert_int_eq(fake_reply_of(fakehost_get(&f, "/docs/style.css"))->status, 200);
-    ck_assert_int_eq(fake_reply_of(fakehost_get(&f, "/docs/passwd"))->status, 404);
+    ck_assert(strstr(odto_test_body(odto_test_get(&f, "/docs")), "swagger") != NULL);
+    rq = odto_test_get(&f, "/docs");
+    ck_assert(strstr(odto_test_header(rq, "Content-Type"), "text/html") != NULL);
+    ck_assert(strstr(odto_test_header(rq, "Content-Security-Policy"), "default-src 'none'") != NULL);
+    ck_assert_ptr_null(strstr(odto_test_body(rq), "http://"));
+    ck_assert_ptr_null(strstr(odto_test_body(rq), "https://"));
+    ck_assert(strstr(odto_test_body(odto_test_get(&f, "/docs/app.js")), "SwaggerUIBundle") != NULL);
+    ck_assert_int_eq(odto_test_reply_of(odto_test_get(&f, "/docs/style.css"))->status, 200);
+    ck_assert_int_eq(odto_test_reply_of(odto_test_get(&f, "/docs/passwd"))->status, 404);
     end();
 }
 END_TEST
@@ -711,10 +718,10 @@ START_TEST(proxy_passes_through)
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n[{\"labels\":{}}");
     const char *options[] = {"alertmanager_url", p.url, NULL};
     begin_with(options);
-    odto_http_request *rq = fakehost_get(&f, "/proxy/alerts");
-    ck_assert_int_eq(fake_reply_of(rq)->status, 200);
-    ck_assert_str_eq(fake_body(rq), "[{\"labels\":{}}");
-    ck_assert_str_eq(fake_header(rq, "Content-Type"), "application/json");
+    odto_http_request *rq = odto_test_get(&f, "/proxy/alerts");
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 200);
+    ck_assert_str_eq(odto_test_body(rq), "[{\"labels\":{}}");
+    ck_assert_str_eq(odto_test_header(rq, "Content-Type"), "application/json");
     ck_assert_msg(strncmp(p.request, "GET /api/v2/alerts HTTP/1.1\r\n", 29) == 0, "%s", p.request);
     peer_stop(&p);
     end();
@@ -729,29 +736,29 @@ START_TEST(proxy_failures)
     const char *options[] = {"prometheus_url", p.url, "alertmanager_url", slow.url, "proxy_timeout",
                              "50ms",           NULL};
     begin_with(options);
-    odto_http_request *rq = fakehost_get(&f, "/proxy/targets");
-    ck_assert_int_eq(fake_reply_of(rq)->status, 502);
+    odto_http_request *rq = odto_test_get(&f, "/proxy/targets");
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 502);
     struct json_object *o = json_of(rq);
     ck_assert_str_eq(member(o, "error"), "Prometheus unavailable");
     ck_assert(strstr(member(o, "details"), "500") != NULL);
     json_object_put(o);
     ck_assert(strncmp(p.request, "GET /api/v1/targets ", 20) == 0);
-    rq = fakehost_get(&f, "/proxy/alerts");
-    ck_assert_int_eq(fake_reply_of(rq)->status, 504);
-    ck_assert_str_eq(fake_body(rq), "{\"error\":\"Alertmanager timeout\"}");
+    rq = odto_test_get(&f, "/proxy/alerts");
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 504);
+    ck_assert_str_eq(odto_test_body(rq), "{\"error\":\"Alertmanager timeout\"}");
     peer_stop(&p);
     peer_stop(&slow);
-    rq = fakehost_get(&f, "/proxy/targets"); /* nobody listens there any more */
-    ck_assert_int_eq(fake_reply_of(rq)->status, 502);
+    rq = odto_test_get(&f, "/proxy/targets"); /* nobody listens there any more */
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 502);
     end();
     static char big[3000] = "HTTP/1.1 200 OK\r\nContent-Length: 2500\r\n\r\n";
     memset(big + strlen(big), 'x', 2500);
     peer_start(&long_answer, big);
     const char *small[] = {"prometheus_url", long_answer.url, "proxy_body", "1k", NULL};
     begin_with(small);
-    rq = fakehost_get(&f, "/proxy/targets");
-    ck_assert_int_eq(fake_reply_of(rq)->status, 502);
-    ck_assert(strstr(fake_body(rq), "proxy_body") != NULL);
+    rq = odto_test_get(&f, "/proxy/targets");
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 502);
+    ck_assert(strstr(odto_test_body(rq), "proxy_body") != NULL);
     peer_stop(&long_answer);
     end();
 }

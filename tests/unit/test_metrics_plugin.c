@@ -1,6 +1,6 @@
 /* test_metrics_plugin.c — plugins/metrics against a fake host and scripted stores: what is acknowledged when,
  * what a store that is away changes, what is rejected. */
-#include "fakehost.h"
+#include <odto/test.h>
 
 #include <check.h>
 #include <errno.h>
@@ -11,7 +11,7 @@
 
 extern const odto_plugin metrics_plugin __asm__("odto_plugin");
 
-static fakehost f;
+static odto_test f;
 
 /* ---- a store that does as it is told ----------------------------------------------------------- */
 
@@ -126,7 +126,7 @@ static const char *envelope(const char *type)
 
 static void give(const char *type, bool valid)
 {
-    odto_lease l = fakehost_lease(&f, envelope(type), valid);
+    odto_lease l = odto_test_lease(&f, envelope(type), valid);
     metrics_plugin.ops->handle(f.self, &l, 1);
 }
 
@@ -141,13 +141,13 @@ static size_t settled(odto_verdict v)
 static void begin_with(bool together, const char *const *options)
 {
     odto_error err = {0};
-    fakehost_setup(&f, &metrics_plugin);
+    odto_test_setup(&f, &metrics_plugin);
     f.options = options;
-    fakehost_store(&f, "events", together ? &one : &only_events, &main_store);
-    fakehost_store(&f, "counters", together ? &one : &only_counters,
-                   together ? &main_store : &counters_store);
-    ck_assert_int_eq(fakehost_init(&f, &err), 0);
-    ck_assert_msg(fakehost_start(&f, &err) == 0, "%s", err.message);
+    odto_test_store(&f, "events", together ? &one : &only_events, &main_store);
+    odto_test_store(&f, "counters", together ? &one : &only_counters,
+                    together ? &main_store : &counters_store);
+    ck_assert_int_eq(odto_test_init(&f, &err), 0);
+    ck_assert_msg(odto_test_start(&f, &err) == 0, "%s", err.message);
 }
 
 static void begin(bool together)
@@ -174,8 +174,8 @@ START_TEST(acknowledged_after_the_commit)
     ck_assert_uint_eq(f.n_settled, 0);
     release(&main_store, 0);
     ck_assert_uint_eq(settled(ODTO_ACK), 2);
-    ck_assert_int_eq(fakehost_metric(&f, "odto_metrics_events_stored_total"), 2);
-    fakehost_stop(&f);
+    ck_assert_int_eq(odto_test_metric_value(&f, "odto_metrics_events_stored_total"), 2);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -190,14 +190,14 @@ START_TEST(one_store_counts_while_it_appends)
     ck_assert_uint_eq(main_store.counted, 3);
     ck_assert_int_eq(main_store.counters.completed, 1);
     ck_assert_int_eq(main_store.counters.failed, 1);
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 
 START_TEST(two_stores_both_must_commit)
 {
     begin(false);
-    ck_assert(fake_wait_count((size_t *)&f.health_changes, 1)); /* the counters were looked at */
+    ck_assert(odto_test_wait_count((size_t *)&f.health_changes, 1)); /* the counters were looked at */
     main_store.hold = counters_store.hold = true;
     give("job.completed", true);
     release(&counters_store, 0);
@@ -212,11 +212,11 @@ START_TEST(two_stores_both_must_commit)
     ck_assert(!ready());
     counters_store.result = 0;
     size_t writes = main_store.writes;
-    fakehost_fire(&f);
+    odto_test_fire(&f);
     ck_assert_uint_eq(settled(ODTO_ACK), 2);
     ck_assert_uint_eq(main_store.writes, writes);
     ck_assert(ready());
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -225,11 +225,11 @@ START_TEST(a_batch_is_one_write)
     begin(true);
     static odto_lease leases[600];
     for (size_t i = 0; i < 600; i++)
-        leases[i] = fakehost_lease(&f, envelope("job.completed"), true);
+        leases[i] = odto_test_lease(&f, envelope("job.completed"), true);
     metrics_plugin.ops->handle(f.self, leases, 600);
     ck_assert_uint_eq(main_store.writes, 3); /* of at most 256 */
     ck_assert_uint_eq(settled(ODTO_ACK), 600);
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -244,15 +244,15 @@ START_TEST(a_store_that_is_away)
     ck_assert_uint_eq(f.prefetch, 0);  /* consumption pauses */
     ck_assert(!ready());
     for (int i = 0; i < 5; i++)
-        fakehost_fire(&f);
+        odto_test_fire(&f);
     ck_assert_uint_eq(f.n_settled, 0);
     main_store.result = 0;
-    fakehost_fire(&f);
+    odto_test_fire(&f);
     ck_assert_uint_eq(settled(ODTO_ACK), 1);
     ck_assert_uint_eq(f.prefetch, 1024);
     ck_assert(ready());
-    ck_assert_int_eq(fakehost_metric(&f, "odto_metrics_write_failures_total"), 6);
-    fakehost_stop(&f);
+    ck_assert_int_eq(odto_test_metric_value(&f, "odto_metrics_write_failures_total"), 6);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -263,26 +263,26 @@ START_TEST(a_store_that_takes_no_submission)
     give("job.completed", true);
     ck_assert(!ready());
     main_store.submit_rc = 0;
-    fakehost_fire(&f);
+    odto_test_fire(&f);
     ck_assert_uint_eq(settled(ODTO_ACK), 1);
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 
 START_TEST(invalid_envelopes_are_rejected)
 {
     begin(true);
-    odto_lease bad = fakehost_lease(&f, "{\"eventType\":\"job.completed\"}", false);
+    odto_lease bad = odto_test_lease(&f, "{\"eventType\":\"job.completed\"}", false);
     metrics_plugin.ops->handle(f.self, &bad, 1);
     ck_assert_uint_eq(settled(ODTO_REJECT), 1);
     ck_assert_msg(strstr(f.settled[0].why, "event-envelope") != NULL, "%s", f.settled[0].why);
-    odto_lease no_json = fakehost_lease(&f, "not json", false);
+    odto_lease no_json = odto_test_lease(&f, "not json", false);
     metrics_plugin.ops->handle(f.self, &no_json, 1);
     ck_assert_uint_eq(settled(ODTO_REJECT), 2);
     give("job.completed", false); /* one from elsewhere, that is valid */
     ck_assert_uint_eq(settled(ODTO_ACK), 1);
-    ck_assert_int_eq(fakehost_metric(&f, "odto_metrics_events_rejected_total"), 2);
-    fakehost_stop(&f);
+    ck_assert_int_eq(odto_test_metric_value(&f, "odto_metrics_events_rejected_total"), 2);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -292,13 +292,13 @@ START_TEST(one_event_the_store_refuses)
     static odto_lease leases[100];
     main_store.poison_type = ODTO_JOB_VALIDATED;
     for (size_t i = 0; i < 100; i++)
-        leases[i] = fakehost_lease(&f, envelope(i == 37 ? "job.validated" : "job.completed"), true);
+        leases[i] = odto_test_lease(&f, envelope(i == 37 ? "job.validated" : "job.completed"), true);
     metrics_plugin.ops->handle(f.self, leases, 100);
     ck_assert_uint_eq(settled(ODTO_ACK), 99);
     ck_assert_uint_eq(settled(ODTO_REJECT), 1);
     ck_assert_uint_eq(main_store.events, 99);
     ck_assert(ready());
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -313,7 +313,7 @@ START_TEST(a_busy_store_gets_larger_batches)
     release(&main_store, 0);
     ck_assert_uint_eq(settled(ODTO_ACK), 100);
     ck_assert_uint_eq(main_store.writes, 9); /* and go together */
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -326,9 +326,9 @@ START_TEST(no_more_than_the_prefetch_is_held)
         give("job.completed", true);
     ck_assert_uint_eq(settled(ODTO_RETURN), 9); /* one is in a write, ten are queued */
     main_store.result = 0;
-    fakehost_fire(&f);
+    odto_test_fire(&f);
     ck_assert_uint_eq(settled(ODTO_ACK), 11);
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -343,7 +343,7 @@ START_TEST(quiesce_writes_what_is_queued)
     release(&main_store, 0);
     ck_assert_int_eq(metrics_plugin.ops->quiesce(f.self, odto_now_ns() + ODTO_SEC), 0);
     ck_assert_uint_eq(settled(ODTO_ACK), 20);
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -357,7 +357,7 @@ START_TEST(a_store_that_goes_away_while_draining)
     release(&main_store, -EIO);
     ck_assert_int_eq(metrics_plugin.ops->quiesce(f.self, odto_now_ns() + ODTO_SEC), 0);
     ck_assert_uint_eq(settled(ODTO_RETURN), 20);
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -368,7 +368,7 @@ START_TEST(quiesce_returns_what_no_store_took)
     give("job.completed", true);
     ck_assert_int_eq(metrics_plugin.ops->quiesce(f.self, odto_now_ns() + ODTO_SEC), 0);
     ck_assert_uint_eq(settled(ODTO_RETURN), 1);
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -376,12 +376,12 @@ START_TEST(lost_counters_are_rebuilt)
 {
     main_store.in_log = (odto_counters){7, 5, 2, "2025-01-01T00:00:00Z"};
     begin(false);
-    ck_assert(fake_wait_count(&counters_store.sets, 1));
-    ck_assert(fake_wait_count((size_t *)&f.health_changes, 1));
+    ck_assert(odto_test_wait_count(&counters_store.sets, 1));
+    ck_assert(odto_test_wait_count((size_t *)&f.health_changes, 1));
     ck_assert_int_eq(counters_store.counters.completed, 5);
     ck_assert_uint_eq(f.prefetch, 1024);
     ck_assert(ready());
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 
@@ -391,7 +391,7 @@ START_TEST(nothing_is_consumed_before_the_counters_are_known)
     begin(false);
     ck_assert(!ready());
     ck_assert_uint_eq(f.prefetch, 0);
-    fakehost_stop(&f); /* the thread ends though the store never answered */
+    odto_test_stop(&f); /* the thread ends though the store never answered */
 }
 END_TEST
 
@@ -400,9 +400,9 @@ START_TEST(counters_that_are_there_stay)
     counters_store.counters = (odto_counters){1, 1, 0, ""};
     main_store.in_log = (odto_counters){7, 5, 2, ""};
     begin(false);
-    ck_assert(fake_wait_count((size_t *)&f.health_changes, 1));
+    ck_assert(odto_test_wait_count((size_t *)&f.health_changes, 1));
     ck_assert_uint_eq(counters_store.sets, 0);
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 END_TEST
 

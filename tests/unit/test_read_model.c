@@ -1,5 +1,5 @@
 /* test_read_model.c — plugins/read-model against a fake host and a small store in memory. */
-#include "fakehost.h"
+#include <odto/test.h>
 
 #include <check.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 
 extern const odto_plugin read_model_plugin __asm__("odto_plugin");
 
-static fakehost f;
+static odto_test f;
 
 /* ---- a store in memory ------------------------------------------------------------------------- */
 
@@ -135,13 +135,13 @@ static void add_event(const char *body)
 static void begin_with(const odto_store_iface *iface, const char *const *options)
 {
     odto_error err = {0};
-    fakehost_setup(&f, &read_model_plugin);
+    odto_test_setup(&f, &read_model_plugin);
     f.options = options;
-    fakehost_store(&f, "jobs", iface, &db);
-    fakehost_store(&f, "counters", iface, &db);
-    fakehost_store(&f, "events", iface, &db);
-    ck_assert_int_eq(fakehost_init(&f, &err), 0);
-    ck_assert_msg(fakehost_start(&f, &err) == 0, "%s", err.message);
+    odto_test_store(&f, "jobs", iface, &db);
+    odto_test_store(&f, "counters", iface, &db);
+    odto_test_store(&f, "events", iface, &db);
+    ck_assert_int_eq(odto_test_init(&f, &err), 0);
+    ck_assert_msg(odto_test_start(&f, &err) == 0, "%s", err.message);
 }
 
 static void begin(void)
@@ -151,23 +151,23 @@ static void begin(void)
 
 static void end(void)
 {
-    fakehost_stop(&f);
+    odto_test_stop(&f);
 }
 
 static struct json_object *json_of(odto_http_request *rq)
 {
     struct json_object *o = NULL;
     odto_error err = {0};
-    const char *text = fake_body(rq);
+    const char *text = odto_test_body(rq);
     ck_assert_msg(odto_json_parse(odto_slice_str(text), 32, &o, &err) == 0, "%s: %s", err.detail, text);
     return o;
 }
 
 static struct json_object *get_json(const char *target)
 {
-    odto_http_request *rq = fakehost_get(&f, target);
-    ck_assert_msg(fake_reply_of(rq)->status == 200, "%s: %d %s", target, fake_reply_of(rq)->status,
-                  fake_body(rq));
+    odto_http_request *rq = odto_test_get(&f, target);
+    ck_assert_msg(odto_test_reply_of(rq)->status == 200, "%s: %d %s", target, odto_test_reply_of(rq)->status,
+                  odto_test_body(rq));
     return json_of(rq);
 }
 
@@ -186,8 +186,8 @@ static const char *text_at(struct json_object *o, const char *key)
 
 static void expect_error(const char *target, int status, const char *path, const char *word)
 {
-    odto_http_request *rq = fakehost_get(&f, target);
-    ck_assert_msg(fake_reply_of(rq)->status == status, "%s: %d", target, fake_reply_of(rq)->status);
+    odto_http_request *rq = odto_test_get(&f, target);
+    ck_assert_msg(odto_test_reply_of(rq)->status == status, "%s: %d", target, odto_test_reply_of(rq)->status);
     struct json_object *o = json_of(rq), *d = json_object_array_get_idx(at(o, "details"), 0);
     ck_assert_str_eq(text_at(d, "path"), path);
     ck_assert_msg(strstr(text_at(d, "message"), word) != NULL, "%s: %s", target, text_at(d, "message"));
@@ -244,8 +244,8 @@ START_TEST(an_outage_is_503)
                                           "/jobs/" ID1, "/events",      "/events/stream"};
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++)
         expect_error(targets[i], 503, "/", "store main: the server is gone");
-    odto_http_request *rq = fakehost_get(&f, "/health");
-    ck_assert_int_eq(fake_reply_of(rq)->status, 503);
+    odto_http_request *rq = odto_test_get(&f, "/health");
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 503);
     struct json_object *o = json_of(rq);
     ck_assert_str_eq(text_at(o, "status"), "not_ready");
     json_object_put(o);
@@ -297,15 +297,15 @@ END_TEST
 START_TEST(recent)
 {
     begin();
-    odto_http_request *rq = fakehost_get(&f, "/jobs/recent");
-    ck_assert_str_eq(fake_body(rq), "[]");
+    odto_http_request *rq = odto_test_get(&f, "/jobs/recent");
+    ck_assert_str_eq(odto_test_body(rq), "[]");
     ck_assert_uint_eq(db.query.limit, 10);
     ck_assert_int_eq(db.query.status, -1);
     add_job(ID1, ODTO_COMPLETED);
     add_job(ID2, ODTO_PENDING);
-    rq = fakehost_get(&f, "/jobs/recent?limit=500");
+    rq = odto_test_get(&f, "/jobs/recent?limit=500");
     ck_assert_uint_eq(db.query.limit, 500);
-    ck_assert_str_eq(fake_body(rq),
+    ck_assert_str_eq(odto_test_body(rq),
                      "[{\"id\":\"" ID1 "\",\"type\":\"ec\\\"ho\",\"status\":\"COMPLETED\",\"createdAt\":"
                      "\"2025-01-01T00:00:00.123Z\"},{\"id\":\"" ID2
                      "\",\"type\":\"ec\\\"ho\",\"status\":\"PENDING\",\"createdAt\":"
@@ -430,14 +430,14 @@ END_TEST
 START_TEST(events)
 {
     begin();
-    ck_assert_str_eq(fake_body(fakehost_get(&f, "/events")), "[]");
+    ck_assert_str_eq(odto_test_body(odto_test_get(&f, "/events")), "[]");
     ck_assert_uint_eq(db.events_limit, 50);
     add_event("{\"eventId\":1}");
     add_event("{\"eventId\":2, \"x\":\"y\"}");
-    ck_assert_str_eq(fake_body(fakehost_get(&f, "/events?jobId=" ID1 "&limit=2")),
+    ck_assert_str_eq(odto_test_body(odto_test_get(&f, "/events?jobId=" ID1 "&limit=2")),
                      "[{\"eventId\":2, \"x\":\"y\"},{\"eventId\":1}]");
     ck_assert(db.events_job);
-    fake_reply_of(fakehost_get(&f, "/events?jobId="));
+    odto_test_reply_of(odto_test_get(&f, "/events?jobId="));
     ck_assert(!db.events_job);
     expect_error("/events?jobId=1234", 400, "/jobId", "must match format \"uuid\"");
     end();
@@ -449,7 +449,7 @@ static bool streams(odto_http_request *rq, const char *text)
 {
     for (int i = 0; i < 3000; i++) {
         pthread_mutex_lock(&f.lock);
-        bool found = strstr(fake_body(rq), text) != NULL;
+        bool found = strstr(odto_test_body(rq), text) != NULL;
         pthread_mutex_unlock(&f.lock);
         if (found)
             return true;
@@ -464,33 +464,33 @@ START_TEST(stream)
 {
     begin_with(&fast, quick_poll);
     add_event("{\"old\":1}");
-    odto_http_request *rq = fakehost_get(&f, "/events/stream");
-    ck_assert_int_eq(fake_reply_of(rq)->status, 200);
-    ck_assert_str_eq(fake_header(rq, "Content-Type"), "text/event-stream");
+    odto_http_request *rq = odto_test_get(&f, "/events/stream");
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 200);
+    ck_assert_str_eq(odto_test_header(rq, "Content-Type"), "text/event-stream");
     add_event("{\"new\":\n2}");
     ck_assert(streams(rq, "id: 2\ndata: {\"new\": 2}\n\n"));
-    ck_assert(strstr(fake_body(rq), "old") == NULL);
+    ck_assert(strstr(odto_test_body(rq), "old") == NULL);
     const char *headers[] = {"Last-Event-ID", "0", NULL};
-    odto_http_request *again = fakehost_send(&f, "GET", "/events/stream", headers, odto_slice_of(NULL, 0));
+    odto_http_request *again = odto_test_send(&f, "GET", "/events/stream", headers, odto_slice_of(NULL, 0));
     ck_assert(streams(again, "id: 1\ndata: {\"old\":1}\n\nid: 2\n"));
     end();
-    ck_assert(fake_reply_of(rq)->stream_ended);
-    ck_assert(fake_reply_of(again)->stream_ended);
+    ck_assert(odto_test_reply_of(rq)->stream_ended);
+    ck_assert(odto_test_reply_of(again)->stream_ended);
 }
 END_TEST
 
 START_TEST(streams_are_bounded)
 {
     begin_with(&fast, quick_poll);
-    odto_http_request *a = fakehost_get(&f, "/events/stream"), *b = fakehost_get(&f, "/events/stream");
-    ck_assert_int_eq(fake_reply_of(a)->status, 200);
-    ck_assert_int_eq(fake_reply_of(b)->status, 200);
+    odto_http_request *a = odto_test_get(&f, "/events/stream"), *b = odto_test_get(&f, "/events/stream");
+    ck_assert_int_eq(odto_test_reply_of(a)->status, 200);
+    ck_assert_int_eq(odto_test_reply_of(b)->status, 200);
     expect_error("/events/stream", 503, "/", "max_streams");
-    ck_assert_int_eq(fakehost_metric(&f, "odto_read_model_streams"), 2);
-    fake_stream_client_gone(a);
-    for (int i = 0; i < 3000 && fakehost_metric(&f, "odto_read_model_streams") != 1; i++)
+    ck_assert_int_eq(odto_test_metric_value(&f, "odto_read_model_streams"), 2);
+    odto_test_client_gone(a);
+    for (int i = 0; i < 3000 && odto_test_metric_value(&f, "odto_read_model_streams") != 1; i++)
         usleep(1000);
-    ck_assert_int_eq(fake_reply_of(fakehost_get(&f, "/events/stream"))->status, 200);
+    ck_assert_int_eq(odto_test_reply_of(odto_test_get(&f, "/events/stream"))->status, 200);
     end();
 }
 END_TEST
@@ -498,21 +498,21 @@ END_TEST
 START_TEST(a_slow_client_loses_nothing)
 {
     begin_with(&fast, quick_poll);
-    odto_http_request *slow_one = fakehost_get(&f, "/events/stream"),
-                      *quick = fakehost_get(&f, "/events/stream");
-    fake_stream_blocked(slow_one, -EAGAIN);
+    odto_http_request *slow_one = odto_test_get(&f, "/events/stream"),
+                      *quick = odto_test_get(&f, "/events/stream");
+    odto_test_stream_blocked(slow_one, -EAGAIN);
     for (int i = 0; i < 50; i++)
         add_event("{\"n\":1}");
     ck_assert(streams(quick, "id: 50\n"));
-    ck_assert(strstr(fake_body(slow_one), "id: ") == NULL);
-    fake_stream_blocked(slow_one, 0);
+    ck_assert(strstr(odto_test_body(slow_one), "id: ") == NULL);
+    odto_test_stream_blocked(slow_one, 0);
     ck_assert(streams(slow_one, "id: 1\ndata: {\"n\":1}\n\nid: 2\n"));
     ck_assert(streams(slow_one, "id: 50\n"));
-    fake_stream_blocked(quick, -EPIPE);
+    odto_test_stream_blocked(quick, -EPIPE);
     add_event("{}");
-    for (int i = 0; i < 3000 && fakehost_metric(&f, "odto_read_model_streams") != 1; i++)
+    for (int i = 0; i < 3000 && odto_test_metric_value(&f, "odto_read_model_streams") != 1; i++)
         usleep(1000);
-    ck_assert_int_eq(fakehost_metric(&f, "odto_read_model_streams"), 1);
+    ck_assert_int_eq(odto_test_metric_value(&f, "odto_read_model_streams"), 1);
     end();
 }
 END_TEST
@@ -527,10 +527,10 @@ START_TEST(stream_in_chunks)
     for (int i = 0; i < 60; i++)
         add_event(big);
     const char *headers[] = {"Last-Event-ID", "3", NULL};
-    odto_http_request *rq = fakehost_send(&f, "GET", "/events/stream", headers, odto_slice_of(NULL, 0));
+    odto_http_request *rq = odto_test_send(&f, "GET", "/events/stream", headers, odto_slice_of(NULL, 0));
     ck_assert(streams(rq, "id: 60\n"));
-    ck_assert(strstr(fake_body(rq), "id: 3\n") == NULL);
-    const char *p = fake_body(rq);
+    ck_assert(strstr(odto_test_body(rq), "id: 3\n") == NULL);
+    const char *p = odto_test_body(rq);
     for (int i = 4; i <= 60; i++) { /* each once, in order */
         char id[20];
         snprintf(id, sizeof id, "id: %d\n", i);
@@ -559,7 +559,7 @@ END_TEST
 static odto_http_request *webhook(const char *authorization, const char *body)
 {
     const char *headers[] = {"Content-Type", "application/json", "Authorization", authorization, NULL};
-    return fakehost_send(&f, "POST", "/webhook/alerts", headers, odto_slice_str(body));
+    return odto_test_send(&f, "POST", "/webhook/alerts", headers, odto_slice_str(body));
 }
 
 #define GOOD_AUTH "Basic YWxlcnRtYW5hZ2VyOnMzY3JldA==" /* alertmanager:s3cret */
@@ -568,18 +568,19 @@ static const char *const with_password[] = {"webhook_password", "s3cret", "alert
 START_TEST(webhook_keeps_the_last_alerts)
 {
     begin_with(&fast, with_password);
-    ck_assert_str_eq(fake_body(fakehost_get(&f, "/alerts")), "[]");
+    ck_assert_str_eq(odto_test_body(odto_test_get(&f, "/alerts")), "[]");
     odto_http_request *rq = webhook(
         GOOD_AUTH, "{\"version\":\"4\",\"alerts\":[" ALERT("A", "firing") "," ALERT("B", "firing") "]}");
-    ck_assert_int_eq(fake_reply_of(rq)->status, 200);
-    fake_reply_of(webhook(GOOD_AUTH, "{\"alerts\":[" ALERT("B", "resolved") "]}"));
+    ck_assert_int_eq(odto_test_reply_of(rq)->status, 200);
+    odto_test_reply_of(webhook(GOOD_AUTH, "{\"alerts\":[" ALERT("B", "resolved") "]}"));
     struct json_object *o = get_json("/alerts");
     ck_assert_uint_eq(json_object_array_length(o), 2); /* one per fingerprint */
     ck_assert_str_eq(text_at(json_object_array_get_idx(o, 0), "status"), "resolved");
     ck_assert_str_eq(text_at(json_object_array_get_idx(o, 1), "fingerprint"), "A");
     ck_assert_uint_gt(strlen(text_at(json_object_array_get_idx(o, 0), "receivedAt")), 20);
     json_object_put(o);
-    fake_reply_of(webhook(GOOD_AUTH, "{\"alerts\":[" ALERT("C", "firing") "," ALERT("D", "firing") "]}"));
+    odto_test_reply_of(
+        webhook(GOOD_AUTH, "{\"alerts\":[" ALERT("C", "firing") "," ALERT("D", "firing") "]}"));
     o = get_json("/alerts");
     ck_assert_uint_eq(json_object_array_length(o), 3); /* A, the oldest, went */
     for (size_t i = 0; i < 3; i++)
@@ -595,12 +596,12 @@ START_TEST(webhook_authorization)
     static const char *const bad[] = {"", "Basic", "Basic YWxlcnRtYW5hZ2VyOnMzY3JldQ==", "Bearer s3cret"};
     for (size_t i = 0; i < 4; i++) {
         odto_http_request *rq = webhook(bad[i], "{\"alerts\":[]}");
-        ck_assert_int_eq(fake_reply_of(rq)->status, 401);
-        ck_assert(strncmp(fake_header(rq, "WWW-Authenticate"), "Basic realm=", 12) == 0);
+        ck_assert_int_eq(odto_test_reply_of(rq)->status, 401);
+        ck_assert(strncmp(odto_test_header(rq, "WWW-Authenticate"), "Basic realm=", 12) == 0);
     }
     end();
     begin();
-    ck_assert_int_eq(fake_reply_of(webhook(GOOD_AUTH, "{\"alerts\":[]}"))->status, 403);
+    ck_assert_int_eq(odto_test_reply_of(webhook(GOOD_AUTH, "{\"alerts\":[]}"))->status, 403);
     end();
 }
 END_TEST
@@ -611,12 +612,12 @@ START_TEST(webhook_bad_bodies)
     static const char *const bad[] = {
         "", "{", "[]", "{}", "{\"alerts\":{}}", "{\"alerts\":[],\"alerts\":[]}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        ck_assert_msg(fake_reply_of(webhook(GOOD_AUTH, bad[i]))->status == 400, "%s", bad[i]);
+        ck_assert_msg(odto_test_reply_of(webhook(GOOD_AUTH, bad[i]))->status == 400, "%s", bad[i]);
     static char body[40000];
     snprintf(body, sizeof body, "{\"alerts\":[5,{\"x\":\"%030000d\"}," ALERT("A", "firing") "]}", 1);
     odto_http_request *rq = webhook(GOOD_AUTH, body);
-    ck_assert_str_eq(fake_body(rq), "{\"status\":\"ok\",\"received\":1}");
-    ck_assert_int_eq(fakehost_metric(&f, "odto_read_model_alerts_refused_total"), 2);
+    ck_assert_str_eq(odto_test_body(rq), "{\"status\":\"ok\",\"received\":1}");
+    ck_assert_int_eq(odto_test_metric_value(&f, "odto_read_model_alerts_refused_total"), 2);
     end();
 }
 END_TEST
@@ -624,22 +625,23 @@ END_TEST
 START_TEST(alerts_survive_a_reload)
 {
     begin_with(&fast, with_password);
-    fake_reply_of(webhook(GOOD_AUTH, "{\"alerts\":[" ALERT("A", "firing") "," ALERT("B", "firing") "]}"));
-    char *before = strdup(fake_body(fakehost_get(&f, "/alerts")));
+    odto_test_reply_of(
+        webhook(GOOD_AUTH, "{\"alerts\":[" ALERT("A", "firing") "," ALERT("B", "firing") "]}"));
+    char *before = strdup(odto_test_body(odto_test_get(&f, "/alerts")));
     odto_buf blob = {0};
     uint32_t version;
     odto_error err = {0};
     ck_assert_int_eq(read_model_plugin.ops->save(f.self, &version, &blob, &err), 0);
     end();
-    fakehost_setup(&f, &read_model_plugin);
+    odto_test_setup(&f, &read_model_plugin);
     f.options = with_password;
-    ck_assert_int_eq(fakehost_init(&f, &err), 0);
+    ck_assert_int_eq(odto_test_init(&f, &err), 0);
     ck_assert_int_eq(read_model_plugin.ops->restore(f.self, version, odto_slice_of(blob.p, blob.n), &err), 0);
-    fakehost_store(&f, "jobs", &fast, &db);
-    fakehost_store(&f, "counters", &fast, &db);
-    fakehost_store(&f, "events", &fast, &db);
-    ck_assert_int_eq(fakehost_start(&f, &err), 0);
-    ck_assert_str_eq(fake_body(fakehost_get(&f, "/alerts")), before);
+    odto_test_store(&f, "jobs", &fast, &db);
+    odto_test_store(&f, "counters", &fast, &db);
+    odto_test_store(&f, "events", &fast, &db);
+    ck_assert_int_eq(odto_test_start(&f, &err), 0);
+    ck_assert_str_eq(odto_test_body(odto_test_get(&f, "/alerts")), before);
     free(before);
     odto_buf_free(&blob);
     end();
@@ -649,7 +651,7 @@ END_TEST
 START_TEST(documentation)
 {
     begin();
-    const char *page = fake_body(fakehost_get(&f, "/docs"));
+    const char *page = odto_test_body(odto_test_get(&f, "/docs"));
     static const char *const words[] = {"<!DOCTYPE html>", "swagger-ui", "SwaggerUIBundle", "/openapi.json",
                                         "dom_id"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)

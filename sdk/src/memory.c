@@ -1,0 +1,84 @@
+/* memory.c — allocations of the plugin that fail when told. The executable stands before libc in symbol
+ * look-up, so these see every allocation of the process, also of a plugin that was opened with dlopen and of
+ * libraries it calls; those of the fake host and of the test pass (see internal.h). Freeing is left to libc:
+ * what is allocated comes from there (in sanitizer builds from the sanitizer). */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if ODTO_SANITIZER_ID
+#define REAL(name) __interceptor_##name
+#else
+#define REAL(name) __libc_##name
+#endif
+void *REAL(malloc)(size_t n);
+void *REAL(calloc)(size_t n, size_t size);
+void *REAL(realloc)(void *p, size_t n);
+
+__thread unsigned odto_test_inside;
+
+/* Counters are statistics of a test that waits for the plugin's threads before it reads them. */
+static struct {
+    _Atomic size_t count, nth;
+    _Atomic bool all_after, failed;
+} memory;
+
+void odto_test_fail_malloc(size_t nth, bool all_after)
+{
+    atomic_store(&memory.count, 0);
+    atomic_store(&memory.failed, false);
+    atomic_store(&memory.all_after, all_after);
+    atomic_store(&memory.nth, nth);
+}
+
+size_t odto_test_mallocs(void)
+{
+    return atomic_load(&memory.count);
+}
+
+bool odto_test_malloc_failed(void)
+{
+    return atomic_load(&memory.failed);
+}
+
+static bool refuse(void)
+{
+    if (!odto_test_inside)
+        return false;
+    size_t count = atomic_fetch_add(&memory.count, 1) + 1, nth = atomic_load(&memory.nth);
+    if (!nth || count < nth || (count > nth && !atomic_load(&memory.all_after)))
+        return false;
+    atomic_store(&memory.failed, true);
+    errno = ENOMEM;
+    return true;
+}
+
+#define EXPORTED __attribute__((visibility("default")))
+
+EXPORTED void *malloc(size_t n)
+{
+    return refuse() ? NULL : REAL(malloc)(n);
+}
+
+EXPORTED void *calloc(size_t n, size_t size)
+{
+    return refuse() ? NULL : REAL(calloc)(n, size);
+}
+
+EXPORTED void *realloc(void *p, size_t n)
+{
+    return refuse() ? NULL : REAL(realloc)(p, n);
+}
+
+EXPORTED void *reallocarray(void *p, size_t n, size_t size)
+{
+    size_t total;
+    if (__builtin_mul_overflow(n, size, &total)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return refuse() ? NULL : REAL(realloc)(p, total);
+}
