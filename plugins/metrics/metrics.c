@@ -97,6 +97,7 @@ struct metrics {
     size_t queue_size, queue_first, n_queued;
     write_slot *free, *retry;
     size_t n_writes, n_free;
+    size_t inside; /* callbacks of stores under way: the last thing they touch is this */
     int64_t backoff;
     bool away;     /* atomic, written under the lock */
     bool draining; /* nothing is tried again */
@@ -265,6 +266,7 @@ static void part_ended(write_slot *w, unsigned part, int result)
 {
     metrics *m = w->m;
     pthread_mutex_lock(&m->lock);
+    m->inside++; /* round_ended gives w away and goes on with m: quiesce must not return before that ended */
     w->waiting &= ~part;
     if (result == 0)
         w->missing &= ~part;
@@ -274,6 +276,10 @@ static void part_ended(write_slot *w, unsigned part, int result)
     pthread_mutex_unlock(&m->lock);
     if (last)
         round_ended(w);
+    pthread_mutex_lock(&m->lock);
+    if (--m->inside == 0)
+        pthread_cond_broadcast(&m->idle);
+    pthread_mutex_unlock(&m->lock);
 }
 
 static void events_done(odto_write *ow, int result)
@@ -597,7 +603,7 @@ static void give_back(metrics *m, bool queued)
 /* Holding the lock. */
 static bool busy(const metrics *m)
 {
-    return m->n_free < m->n_writes || m->n_queued > 0;
+    return m->n_free < m->n_writes || m->n_queued > 0 || m->inside > 0;
 }
 
 /* What the stores take is waited for; what waits for a store that is away is given back. */
