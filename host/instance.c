@@ -55,6 +55,11 @@ struct instance *instance_new(struct core *core, struct unit *unit, unsigned gen
     in->log = log_source_new(core->sink, config->instance, generation);
     snprintf(in->name, sizeof in->name, "%s", config->instance);
     pthread_mutex_init(&in->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&in->paused, &attr);
+    pthread_condattr_destroy(&attr);
     image->refs++;
     return in;
 }
@@ -323,12 +328,27 @@ int instance_reconfigure(struct instance *in, struct manifest *m, const odto_con
 
 /* ---- consumers ---- */
 
+/* Between rounds a consumer rests while the instance is quiesced. False: end. */
+static bool next_round(struct consumer_thread *c)
+{
+    struct instance *in = c->instance;
+    pthread_mutex_lock(&in->lock);
+    c->busy = false;
+    pthread_cond_broadcast(&in->paused);
+    while (atomic_load(&in->quiescing) && !atomic_load(&in->stopping))
+        pthread_cond_wait(&in->paused, &in->lock);
+    c->busy = !atomic_load(&in->stopping);
+    bool go = c->busy;
+    pthread_mutex_unlock(&in->lock);
+    return go;
+}
+
 static void consume(void *arg)
 {
     struct consumer_thread *c = arg;
     struct instance *in = c->instance;
     odto_lease batch[CONSUMER_BATCH];
-    while (!atomic_load(&in->stopping)) {
+    while (next_round(c)) {
         size_t n = consumer_take(c->consumer, batch, CONSUMER_BATCH, INT64_MAX);
         if (!n)
             continue; /* woken: stopping, or paused */
@@ -372,8 +392,23 @@ static int open_consumers(struct instance *in, odto_error *err)
 
 static void wake_consumers(struct instance *in)
 {
+    pthread_mutex_lock(&in->lock);
+    pthread_cond_broadcast(&in->paused);
+    pthread_mutex_unlock(&in->lock);
     for (size_t i = 0; i < in->n_consumers; i++)
         consumer_wake(in->consumers[i].consumer);
+}
+
+/* Until no consumer is on its way to handle() with events: what quiesce() then finds is all there is. */
+static void rest_consumers(struct instance *in, int64_t deadline_ns)
+{
+    struct timespec until = {deadline_ns / ODTO_SEC, deadline_ns % ODTO_SEC};
+    pthread_mutex_lock(&in->lock);
+    int r = 0;
+    for (size_t i = 0; i < in->n_consumers && r == 0; i++)
+        while (in->consumers[i].busy && r == 0)
+            r = pthread_cond_timedwait(&in->paused, &in->lock, &until);
+    pthread_mutex_unlock(&in->lock);
 }
 
 static void close_consumers(struct instance *in)
@@ -399,6 +434,8 @@ int instance_quiesce(struct instance *in, int64_t deadline_ns)
     atomic_store(&in->quiescing, true);
     for (size_t i = 0; i < in->n_consumers; i++)
         consumer_prefetch(in->consumers[i].consumer, 0);
+    wake_consumers(in);
+    rest_consumers(in, deadline_ns);
     if (!in->d->ops->quiesce)
         return 0;
     struct call c = {.deadline = deadline_ns};
@@ -486,6 +523,7 @@ int instance_free(struct instance *in)
     manifest_unref(in->manifest);
     log_source_free(in->log);
     in->image->refs--;
+    pthread_cond_destroy(&in->paused);
     pthread_mutex_destroy(&in->lock);
     free(in);
     return 0;

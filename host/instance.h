@@ -24,6 +24,7 @@ struct consumer_thread {
     struct route_consumer *consumer;
     odto_thread *thread;
     const char *topic;
+    bool busy; /* it takes or hands over events; under the instance's lock */
 };
 
 struct instance {
@@ -42,7 +43,8 @@ struct instance {
     _Atomic bool quiescing; /* consumers take nothing any more, whatever it asks for */
     _Atomic bool started;   /* start() returned 0 and stop() has not been called: health() may be asked */
     _Atomic int64_t beat;   /* last api->beat */
-    pthread_mutex_t lock;   /* threads, n_threads, failure, uses */
+    pthread_mutex_t lock;   /* threads, n_threads, failure, uses, busy of consumers */
+    pthread_cond_t paused;  /* a consumer rests, or may go on to its end; monotonic clock */
     struct odto_thread *threads;
     size_t n_threads; /* running ones */
     struct consumer_thread *consumers;
