@@ -15,10 +15,18 @@ static void futex_wake(_Atomic uint32_t *word)
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-void mailbox_wake(mailbox *box)
+static void end_sleep(mailbox *box)
 {
     if (atomic_load(&box->asleep) && atomic_exchange(&box->asleep, 0))
         futex_wake(&box->asleep);
+}
+
+/* What the caller changed before may have been looked at already by a scheduler that is about to sleep: the
+ * call is kept until it waits. */
+void mailbox_wake(mailbox *box)
+{
+    atomic_store(&box->called, true);
+    end_sleep(box);
 }
 
 void mailbox_push(mailbox *box, mail *first, mail *last)
@@ -27,7 +35,7 @@ void mailbox_push(mailbox *box, mail *first, mail *last)
     do {
         last->next = head;
     } while (!atomic_compare_exchange_weak(&box->head, &head, first));
-    mailbox_wake(box);
+    end_sleep(box);
 }
 
 mail *mailbox_take(mailbox *box)
@@ -47,7 +55,7 @@ void mailbox_wait(mailbox *box, int64_t timeout_ns)
 {
     struct timespec ts = {timeout_ns / ODTO_SEC, timeout_ns % ODTO_SEC};
     atomic_store(&box->asleep, 1);
-    if (!atomic_load(&box->head))
+    if (!atomic_load(&box->head) && !atomic_exchange(&box->called, false))
         syscall(SYS_futex, &box->asleep, FUTEX_WAIT_PRIVATE, 1, timeout_ns < 0 ? NULL : &ts, NULL, 0);
     atomic_store(&box->asleep, 0);
 }

@@ -66,6 +66,7 @@ typedef struct mail {
 typedef struct mailbox {
     _Atomic(mail *) head;
     _Atomic uint32_t asleep; /* futex: 1 while the scheduler waits */
+    _Atomic bool called;     /* mailbox_wake since the last wait */
 } mailbox;
 
 /* Any thread. first..last are linked by next. */

@@ -294,6 +294,8 @@ static void turn(processor *p)
     outbox_flush(p);
     commit_submit(p);
     lifecycle_flush(p);
+    if (p->phase_now >= PHASE_DRAINING)
+        tell_idle(p, all_settled(p)); /* what this turn settled brings no mail */
 }
 
 void scheduler_main(void *arg)
