@@ -78,6 +78,10 @@ static void *thread_main(void *arg)
     pthread_mutex_lock(&in->lock);
     t->ended = true;
     in->n_threads--;
+    if (in->abandoned && !t->joined) { /* nobody will join it any more */
+        t->joined = true;
+        pthread_detach(t->id);
+    }
     pthread_mutex_unlock(&in->lock);
     return NULL;
 }
@@ -174,6 +178,19 @@ static int join_all(struct instance *in, int64_t deadline)
     }
 }
 
+void instance_abandon(struct instance *in)
+{
+    pthread_mutex_lock(&in->lock);
+    in->abandoned = true;
+    for (struct odto_thread *t = in->threads; t; t = t->next) {
+        if (!t->ended || t->joined)
+            continue;
+        t->joined = true;
+        pthread_detach(t->id);
+    }
+    pthread_mutex_unlock(&in->lock);
+}
+
 /* ---- callbacks with a deadline ---- */
 
 struct call {
@@ -225,7 +242,7 @@ static int call(struct instance *in, const char *what, int (*fn)(struct call *c)
         return odto_fail(err, r, "%s: can't start a thread for %s(): %s", in->name, what, strerror(-r));
     }
     if (timed_join(id, timeout_ns) < 0) {
-        in->abandoned = true;
+        instance_abandon(in);
         pthread_detach(id);
         call_unref(c);
         odto_fail(err, -ETIMEDOUT, "%s: %s() did not return within %.1f s", in->name, what,
@@ -465,7 +482,7 @@ int instance_stop(struct instance *in, int64_t timeout_ns)
     if (r == 0)
         r = join_all(in, deadline);
     if (r < 0) {
-        in->abandoned = true;
+        instance_abandon(in);
         for (size_t i = 0; i < in->n_consumers; i++)
             consumer_detach(in->consumers[i].consumer,
                             true); /* fence: late settles are ignored, events go to the next */

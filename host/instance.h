@@ -55,7 +55,7 @@ struct instance {
     _Atomic bool failed;         /* it said so through api->fail; failure is set before */
     odto_error failure;
     _Atomic uint64_t settled_good, settled_bad; /* events acknowledged; returned or rejected */
-    bool abandoned;                             /* a callback or thread did not come back */
+    bool abandoned; /* a callback or thread did not come back; written by the main thread, under lock */
 };
 
 /* Takes a reference of image and of the manifest config belongs to. NULL without memory. */
@@ -65,6 +65,10 @@ struct instance *instance_new(struct core *core, struct unit *unit, unsigned gen
  * purpose
  * (-EBUSY), since its code may still run. */
 int instance_free(struct instance *in);
+
+/* Leave it behind: what it still has running goes on, nobody waits for it, and its threads are let go as they
+ * end. Main thread. */
+void instance_abandon(struct instance *in);
 
 /* Callbacks, each bounded by timeout_ns; -ETIMEDOUT marks the instance abandoned. */
 int instance_check(struct instance *in, int64_t timeout_ns, odto_error *err);

@@ -128,7 +128,7 @@ static bool instance_down(struct unit *u, int64_t deadline_ns, bool graceful)
                   "%s: not drained before its deadline; what is left goes back to its route", u->name);
     int r = instance_stop(in, stop_timeout);
     if (http_unserve(core->http, &in->handle, odto_now_ns() + stop_timeout) < 0)
-        in->abandoned = true;
+        instance_abandon(in);
     metrics_drop(core->metrics, in);
     size_t timers = timer_reap(core->timers, in);
     if (timers)

@@ -19,7 +19,7 @@ static void discard(struct core *core, struct instance *in, bool was_started)
     if (was_started)
         r = instance_stop(in, unit_int(u, "stop_timeout"));
     if (http_unserve(core->http, &in->handle, odto_now_ns() + unit_int(u, "stop_timeout")) < 0)
-        in->abandoned = true;
+        instance_abandon(in);
     metrics_drop(core->metrics, in);
     size_t timers = timer_reap(core->timers, in);
     if (timers)

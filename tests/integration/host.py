@@ -77,7 +77,8 @@ def _():
         odto.equal(host.gateway.get("/livez").status, 200)
         begin = time.monotonic()
         host.signal(signal.SIGTERM)
-        odto.equal(host.process.wait(20 * odto.SLOW), 0, "exit status")
+        status = host.process.wait(20 * odto.SLOW)
+        odto.check(status == 0, f"exit status {status}\n{host.log[-8000:]}")
         odto.check(time.monotonic() - begin < 20 * odto.SLOW, "the delay was cut short")
         host.process = None
         host.manifest["host"]["shutdown_delay"] = "0"

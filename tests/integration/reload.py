@@ -18,11 +18,11 @@ suite = odto.Suite()
 
 def manifest(folder):
     return odto.Manifest({
-        "host": {"shutdown_timeout": "5s", "canary": "200ms", "probe_timeout": "1s"},
+        "host": {"shutdown_timeout": "5s", "canary": "200ms", "probe_timeout": f"{odto.SLOW:g}s"},
         "log": {"level": "info"},
         "route fixture.in": {"transport": "memory"},
         "plugin fixture": {"module": str(folder / "fixture.so"), "listen": f"127.0.0.1:{odto.free_port()}",
-                           "start_timeout": "1s", "stop_timeout": "500ms"},
+                           "start_timeout": f"{odto.SLOW:g}s", "stop_timeout": "500ms"},
     })
 
 

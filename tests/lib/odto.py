@@ -476,7 +476,8 @@ class Host:
     def __exit__(self, kind, value, tb):
         try:
             if kind is None:
-                equal(self.stop(), 0, "exit status of the host after SIGTERM")
+                status = self.stop()
+                check(status == 0, f"exit status of the host after SIGTERM: {status}\n{self.log[-8000:]}" if status else "")
             else:
                 if self.process is not None and self.process.poll() is None:
                     self.process.terminate()

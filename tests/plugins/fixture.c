@@ -21,7 +21,7 @@ struct fixture {
     const odto_config *config;
     _Atomic uint64_t handled;
     uint64_t restored;
-    int64_t started_at;
+    _Atomic int64_t asked_at; /* for its health, the first time */
     odto_http_route routes[2];
 };
 
@@ -128,7 +128,6 @@ static void crash_soon(void *arg)
 static int fixture_start(void *self, odto_error *err)
 {
     struct fixture *f = self;
-    f->started_at = odto_now_ns();
 #ifdef FAULT_START_FAIL
     return odto_fail(err, -EIO, "the fixture refuses to start");
 #endif
@@ -182,7 +181,9 @@ static void fixture_health(void *self, odto_health *out)
     snprintf(out->reason, sizeof out->reason, "the fixture is never ready");
 #endif
 #ifdef FAULT_CANARY
-    if (odto_now_ns() - f->started_at > 50 * ODTO_MS) {
+    int64_t never = 0;
+    atomic_compare_exchange_strong(&f->asked_at, &never, odto_now_ns());
+    if (odto_now_ns() - atomic_load(&f->asked_at) > 50 * ODTO_MS) {
         out->ready = false;
         snprintf(out->reason, sizeof out->reason, "the fixture sickens after a while");
     }

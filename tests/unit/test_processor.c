@@ -861,17 +861,30 @@ START_TEST(quiesce_gives_back)
 }
 END_TEST
 
+/* A run that goes on for a while after the processor was told to drain. */
+static void *gate_open_later(void *arg)
+{
+    (void)arg;
+    usleep(200000);
+    gate_open(&the_gate, ODTO_RUN_OK);
+    return NULL;
+}
+
 START_TEST(quiesce_waits_for_the_running)
 {
+    add_gate(1);
     multihost_start(proc, NULL);
-    sample s = send_job("sleep", "{\"ms\":200}", "");
-    wait_status(s.id, ODTO_EXECUTING);
-    ck_assert_int_eq(multihost_quiesce(proc, 5000), 0);
+    sample s = send_job("gate", "{}", "");
+    wait_held(&the_gate, 1); /* not only claimed: what is claimed and not yet begun would go back */
+    pthread_t t;
+    ck_assert_int_eq(pthread_create(&t, NULL, gate_open_later, NULL), 0);
+    ck_assert_int_eq(multihost_quiesce(proc, 50000), 0);
+    ck_assert_int_eq(pthread_join(t, NULL), 0);
     wait_status(s.id, ODTO_COMPLETED);
-    sample t = send_job("echo", "{}", ""); /* one that was on its way: a row, not run */
-    wait_status(t.id, ODTO_PENDING);
+    sample late = send_job("echo", "{}", ""); /* one that was on its way: a row, not run */
+    wait_status(late.id, ODTO_PENDING);
     multihost_stop(proc);
-    wait_status(t.id, ODTO_PENDING);
+    wait_status(late.id, ODTO_PENDING);
 }
 END_TEST
 
