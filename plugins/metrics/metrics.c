@@ -6,12 +6,15 @@
  * called whenever leases came or a write became free; a fixed number of writes is in flight, and batches grow
  * while the store is busy. Store callbacks run on store threads, the retry on the host's timer thread.
  *
+ * Where events and counters are in two stores, a write goes to the event log first and is counted when it is
+ * there: what is counted is in the log, so the log can be counted anew at any time.
+ *
  * When a store is away its writes are kept, tried again with backoff, and no further leases are asked for:
  * nothing is acknowledged, nothing lost. Both stores ignore an event id they have seen, so a write may be
  * repeated.
  *
- * metrics.lock protects the queue, the list of free writes, the list of writes that wait for a retry, the
- * state of each write, `away` and `pumping`. No function of the host or a store is called under it. */
+ * metrics.lock protects the queue, the list of free writes, the list of writes that wait for a retry, `away`
+ * and `pumping`. No function of the host or a store is called under it. */
 #include "rebuild.h"
 
 #include <odto/plugin.h>
@@ -25,7 +28,7 @@
 #define BATCH       256 /* events in one write */
 #define MAX_DEPTH   104 /* the deepest job a gateway lets through, and the envelope around it */
 #define BACKOFF     (200 * ODTO_MS)
-#define BACKOFF_MAX (30 * ODTO_SEC)
+#define BACKOFF_MAX (5 * ODTO_SEC)
 
 static const odto_option options[] = {
     {.name = "counters",
@@ -63,16 +66,14 @@ static const odto_option options[] = {
 
 typedef struct metrics metrics;
 
-/* A write goes to one store (together: append_counted) or to two at once. */
+/* A write goes to one store (together: append_counted) or to two, one after the other. */
 enum { TO_EVENTS = 1, TO_COUNTERS = 2 };
 
 typedef struct write_slot {
     struct write_slot *next; /* in free or retry */
     metrics *m;
     size_t n;
-    unsigned missing; /* TO_* not committed yet */
-    unsigned waiting; /* TO_* whose callback has not come */
-    int worst;        /* first failure of this round */
+    unsigned missing; /* TO_* not committed yet; whoever holds the write in hand reads and changes it */
     odto_write to_events, to_counters;
     odto_lease leases[BATCH];
     odto_slice bodies[BATCH];
@@ -154,8 +155,10 @@ static void set_away(metrics *m, bool away, const char *reason)
         odto_log(m->host, ODTO_INFO, "the stores answer again; consumption goes on");
     m->host->api->prefetch(m->host, m->completed, away ? 0 : prefetch_option(m));
     m->host->api->health_changed(m->host);
-    if (!away)
+    if (!away) {
+        m->host->api->timer_set(m->timer, 0); /* what still waits goes out now */
         pump(m);
+    }
 }
 
 /* ---- writing ----------------------------------------------------------------------------------- */
@@ -184,10 +187,12 @@ static void retry_later(write_slot *w, int rc)
              (w->missing & TO_EVENTS) ? m->events.name : m->counters.name, strerror(-rc));
     set_away(m, true, reason);
     pthread_mutex_lock(&m->lock);
-    bool draining = m->draining;
+    bool draining = m->draining, first = m->retry == NULL;
     if (!draining) {
         w->next = m->retry;
         m->retry = w;
+    }
+    if (!draining && first) { /* the others of this round wait with it */
         m->backoff = m->backoff ? m->backoff * 2 : BACKOFF;
         if (m->backoff > BACKOFF_MAX)
             m->backoff = BACKOFF_MAX;
@@ -198,8 +203,9 @@ static void retry_later(write_slot *w, int rc)
     if (draining) {
         settle(w, ODTO_RETURN, NULL);
         give_back(m, true);
-    } else
+    } else if (first) {
         m->host->api->timer_set(m->timer, delay);
+    }
 }
 
 /* Move the second half of w into another write, or NULL if none is free. */
@@ -245,20 +251,24 @@ static bool permanent(int rc)
     return rc == -EINVAL || rc == -E2BIG || rc == -EMSGSIZE || rc == -EILSEQ;
 }
 
-/* All callbacks of the round have come. */
-static void round_ended(write_slot *w)
+/* One store has answered. */
+static void answered(write_slot *w, unsigned part, int result)
 {
     metrics *m = w->m;
-    if (w->missing == 0) {
+    if (result == 0)
+        w->missing &= ~part;
+    if (result == 0 && w->missing != 0) {
+        submit(w);
+    } else if (result == 0) {
         if (__atomic_load_n(&m->away, __ATOMIC_RELAXED)) /* a hint: set_away looks again under the lock */
             set_away(m, false, "");
         settle(w, ODTO_ACK, NULL);
-    } else if (permanent(w->worst)) {
-        refused(w, w->worst);
-    } else if (w->worst == -ECANCELED) {
+    } else if (permanent(result)) {
+        refused(w, result);
+    } else if (result == -ECANCELED) {
         settle(w, ODTO_RETURN, NULL);
     } else {
-        retry_later(w, w->worst);
+        retry_later(w, result);
     }
 }
 
@@ -266,16 +276,9 @@ static void part_ended(write_slot *w, unsigned part, int result)
 {
     metrics *m = w->m;
     pthread_mutex_lock(&m->lock);
-    m->inside++; /* round_ended gives w away and goes on with m: quiesce must not return before that ended */
-    w->waiting &= ~part;
-    if (result == 0)
-        w->missing &= ~part;
-    else if (w->worst == 0 || permanent(result))
-        w->worst = result;
-    bool last = w->waiting == 0;
+    m->inside++; /* answered() gives w away and goes on with m: quiesce must not return before that ended */
     pthread_mutex_unlock(&m->lock);
-    if (last)
-        round_ended(w);
+    answered(w, part, result);
     pthread_mutex_lock(&m->lock);
     if (--m->inside == 0)
         pthread_cond_broadcast(&m->idle);
@@ -292,14 +295,13 @@ static void counters_done(odto_write *ow, int result)
     part_ended(ow->arg, TO_COUNTERS, result);
 }
 
-/* Give w to the stores that miss it. */
+/* Give w to the first store that misses it. w may be settled when this returns. */
 static void submit(write_slot *w)
 {
     metrics *m = w->m;
-    unsigned parts = w->missing;
-    w->waiting = parts;
-    w->worst = 0;
-    if (parts & TO_EVENTS) {
+    unsigned part = w->missing & TO_EVENTS ? TO_EVENTS : TO_COUNTERS;
+    int rc = 0;
+    if (part == TO_EVENTS) {
         const odto_events_ops *events = m->events.iface->events;
         w->to_events = (odto_write){.counted = m->together ? w->counted : NULL,
                                     .bodies = w->bodies,
@@ -307,17 +309,13 @@ static void submit(write_slot *w)
                                     .n = w->n,
                                     .done = events_done,
                                     .arg = w};
-        int rc = (m->together ? events->append_counted : events->append)(m->events.self, &w->to_events);
-        if (rc != 0)
-            part_ended(w, TO_EVENTS, rc);
-    }
-    /* w may be settled by now, unless its other part has still to come */
-    if (parts & TO_COUNTERS) {
+        rc = (m->together ? events->append_counted : events->append)(m->events.self, &w->to_events);
+    } else {
         w->to_counters = (odto_write){.counted = w->counted, .n = w->n, .done = counters_done, .arg = w};
-        int rc = m->counters.iface->counters->add(m->counters.self, &w->to_counters);
-        if (rc != 0)
-            part_ended(w, TO_COUNTERS, rc);
+        rc = m->counters.iface->counters->add(m->counters.self, &w->to_counters);
     }
+    if (rc != 0)
+        part_ended(w, part, rc);
 }
 
 /* Timer: the writes that failed go out again. */

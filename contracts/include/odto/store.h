@@ -191,6 +191,8 @@ struct odto_write {
     void (*done)(odto_write *w, int result);
     void *arg;
     odto_write *next;
+    bool replay; /* counters role: read back from the log; a store that remembers a bounded number of event
+                    ids forgets these by their age, before those that are delivered now */
 };
 
 typedef struct odto_counters_ops {
@@ -207,6 +209,7 @@ typedef struct odto_event_row {
     odto_slice body; /* the envelope */
 } odto_event_row;
 typedef bool odto_event_row_fn(void *arg, const odto_event_row *row);
+typedef bool odto_counted_fn(void *arg, const odto_counted *e);
 
 typedef struct odto_events_ops {
     uint32_t size;
@@ -220,8 +223,13 @@ typedef struct odto_events_ops {
     /* oldest first, seq > after; after = UINT64_MAX gives none but *last, the newest seq */
     int (*after)(void *store, uint64_t after, uint32_t limit, odto_event_row_fn *fn, void *arg,
                  uint64_t *last, odto_error *err);
-    int (*count)(void *store, odto_counters *out,
-                 odto_error *err); /* by reading all events: for the rebuild */
+    int (*count)(void *store, odto_counters *out, odto_error *err); /* by reading all events */
+    /* Every event of the log that was there when the call began, once, in any order: for the rebuild of
+     * counters in another store. NULL where the store can't. */
+    int (*scan)(void *store, odto_counted_fn *fn, void *arg, odto_error *err);
+    /* The rebuild where append_counted is: the counters become what the log holds, in one transaction, so
+     * that events may be appended meanwhile. *out: the new counters. NULL where append_counted is. */
+    int (*recount)(void *store, odto_counters *out, odto_error *err);
 } odto_events_ops;
 
 /* What a store plugin's descriptor points to: roles it does not provide are NULL. */
