@@ -1,7 +1,10 @@
 # plugins: part of the top Makefile
 include plugins/handlers/local.mk
 include plugins/processor/local.mk
+include plugins/stores/common/local.mk
 include plugins/stores/sqlite/local.mk
+include plugins/stores/redis/local.mk
+include plugins/stores/mongo/local.mk
 include plugins/services.mk
 # plugins: part of the top Makefile. plugins.d holds links to what was built, so that a host in the build tree finds it.
 all-local: plugins.d/.made
