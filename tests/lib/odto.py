@@ -556,6 +556,20 @@ def _where(e):
     return f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}: " if frames else ""
 
 
+def run_program(name, env=None, timeout=120):
+    """Run a test program of the build (check, TAP); what failed is the failure's text. Told: how many it checked."""
+    file = BUILD / name
+    if not file.exists():
+        raise Skip(f"{name} was not built (its library, or check, is missing)")
+    done = subprocess.run([str(file)], env={**os.environ, **(env or {}), "CK_TAP_LOG_FILE_NAME": "-", "CK_VERBOSITY": "silent"},
+                          capture_output=True, text=True, timeout=timeout * SLOW)
+    lines = done.stdout.splitlines()
+    bad = [x for x in lines if x.startswith("not ok")]
+    if bad or done.returncode != 0:
+        raise Failed("\n".join(bad) + f"\nexit status {done.returncode}\n" + done.stderr[-3000:])
+    diag(f"{name}: {sum(x.startswith('ok') for x in lines)} checks")
+
+
 def basic_auth(user, password):
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""The counters store redis on a real Redis server: the role's cases, and a host whose server goes away."""
+import os
+import sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import urllib.parse
+
+import odto
+import redis
+from odto import check, contains, equal, wait_until
+
+suite = odto.Suite()
+PASSWORD = "s3cret/@"
+
+
+def auth_url(server, password=PASSWORD):
+    return f"redis://:{urllib.parse.quote(password, safe='')}@{server.address}/0"
+
+
+def host(server, **more):
+    """Counters on the server, everything else embedded. The address comes by the environment."""
+    return odto.Host({"store counters": {"module": "redis"}, "plugin metrics": {"counters": "counters"},
+                      "plugin read-model": {"counters": "counters"}}, env={"REDIS_URL": server.url}, **more)
+
+
+def counted(h, total):
+    wait_until(lambda: h.stats()["totalJobs"] == total, 20, f"{total} jobs are counted")
+
+
+@suite.test("the role's cases")
+def _():
+    with redis.Redis() as r, redis.Redis(password=PASSWORD) as a:
+        odto.run_program("tests/unit/store_redis_cases", {"TEST_REDIS": r.url, "TEST_REDIS_AUTH": auth_url(a)})
+
+
+@suite.test("jobs are counted under the contract's keys, and stay counted when host and server restart")
+def _():
+    with redis.Redis() as r:
+        h = host(r)
+        with h:
+            for i in range(5):
+                h.submit(type="fail" if i == 0 else "echo", options={"maxAttempts": 1})
+            counted(h, 5)
+            equal(r.counters(), (5, 4, 1), "metrics:jobs:*")
+            equal(r.call("GET", "metrics:last_event_time").decode(), h.stats()["lastEventTime"])
+            h.restart()
+            r.restart()
+            h.submit()
+            counted(h, 6)
+
+
+@suite.test("a server that is killed: not ready, nothing is lost, nothing counts twice")
+def _():
+    with redis.Redis() as r:
+        with host(r) as h:
+            h.submit()
+            counted(h, 1)
+            r.kill()
+            wait_until(lambda: h.read_model.get("/readyz").status == 503, 20, "the host is not ready")
+            contains(h.read_model.get("/readyz").text, "redis", "the reason")
+            for _ in range(10):
+                h.submit()
+            wait_until(lambda: h.processor.metrics().get("processor_jobs_completed_total", 0) == 11, 20, "all are done")
+            equal(h.read_model.get("/stats").status, 503, "/stats without its store")
+            r.start()
+            counted(h, 11)
+            equal(r.counters(), (11, 11, 0))
+            wait_until(lambda: h.read_model.ready(), 20, "the host is ready again")
+
+
+@suite.test("a server that hangs in the middle of a batch: the batch in doubt counts once")
+def _():
+    with redis.Redis() as r:
+        h = host(r)
+        h.manifest["store counters"]["timeout"] = "300ms"
+        with h:
+            h.submit()
+            counted(h, 1)
+            r.freeze()
+            for _ in range(20):
+                h.submit()
+            wait_until(lambda: h.read_model.get("/readyz").status == 503, 20, "the host is not ready")
+            r.thaw()
+            counted(h, 21)
+            equal(r.counters(), (21, 21, 0))
+
+
+@suite.test("a refused password is told once, with the server's name, without the password")
+def _():
+    with redis.Redis(password=PASSWORD) as r:
+        h = host(r, wait=False)
+        h.env["REDIS_URL"] = auth_url(r, "wr0ng")
+        h.start()
+        try:
+            wait_until(lambda: h.read_model.get("/readyz").status == 503 and "WRONGPASS" in h.log, 20, "it is told")
+            wait_until(lambda: h.log.count("WRONGPASS") >= 1, 5, "a line")
+            told = [x for x in h.log.splitlines() if "WRONGPASS" in x and "counters: redis at" in x or "store/writer" in x]
+            check(len(told) <= 2, f"told once: {told}")
+            contains(h.log, f"redis at {r.address}", "the log")
+            contains(h.log, "REDIS_URL", "the log")
+            check("wr0ng" not in h.log, "the log holds the password")
+            check("wr0ng" not in h.odto("status", "--json").stdout, "status holds the password")
+        finally:
+            h.kill()
+            h.cleanup()
+
+
+@suite.test("TLS is refused with a reason")
+def _():
+    h = odto.Host({"store counters": {"module": "redis", "url": "rediss://127.0.0.1:1"}}, wait=False)
+    h.write()
+    import subprocess
+    done = subprocess.run([str(odto.HOST), "-c", str(h.file), "--check"], capture_output=True, text=True)
+    check(done.returncode != 0, "--check fails")
+    contains(done.stderr + done.stdout, "TLS", "the error")
+    contains(done.stderr + done.stdout, "stunnel", "the hint")
+    h.cleanup()
+
+
+suite.main()
