@@ -14,8 +14,10 @@ PACKAGES_TEST="check python3 curl prometheus"
 PACKAGES_SERVERS="postgresql-15 redis-server rabbitmq-server prometheus-alertmanager chromium
  python3-mongomock python3-bson tmux iproute2"
 
-# Node.js may be there from elsewhere; Debian's npm would not fit beside it.
-command -v npm >/dev/null || PACKAGES_SERVERS="$PACKAGES_SERVERS nodejs npm"
+# what builds the page of the web plugin. Node.js may be there from elsewhere; Debian's npm would not fit beside it.
+PACKAGES_PAGE=
+command -v npm >/dev/null || PACKAGES_PAGE="nodejs npm"
+PACKAGES_SERVERS="$PACKAGES_SERVERS $PACKAGES_PAGE"
 
 say() {
     printf '%s\n' "$*"
