@@ -1,5 +1,7 @@
 # code shared by plugins, linked into each (no plugin by itself)
 noinst_LTLIBRARIES += libodto-docs.la
+noinst_LTLIBRARIES += libodto-recount.la
+libodto_recount_la_SOURCES = %D%/recount.c %D%/recount.h
 libodto_docs_la_SOURCES = %D%/docs.c %D%/docs.h
 nodist_libodto_docs_la_SOURCES = %D%/docs_data.c
 EXTRA_DIST += %D%/embed.awk %D%/docs.html %D%/docs.css %D%/docs.js

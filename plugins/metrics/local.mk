@@ -5,4 +5,4 @@ metrics_sources = \
   %D%/rebuild.h
 metrics_la_SOURCES = $(metrics_sources)
 metrics_la_LDFLAGS = $(plugin_ldflags)
-metrics_la_LIBADD = libodto.la
+metrics_la_LIBADD = libodto-recount.la libodto.la

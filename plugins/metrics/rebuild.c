@@ -1,6 +1,8 @@
 /* rebuild.c — see rebuild.h. rebuild.lock protects `interrupted`. */
 #include "rebuild.h"
 
+#include "../common/recount.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -18,28 +20,38 @@ struct rebuild {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool interrupted;
+    bool begun; /* the thread's */
     odto_thread *thread;
 };
+
+static bool interrupted(void *arg)
+{
+    rebuild *r = arg;
+    pthread_mutex_lock(&r->lock);
+    bool yes = r->interrupted;
+    pthread_mutex_unlock(&r->lock);
+    return yes;
+}
 
 /* 0 when the counters are right (now), or -errno of the store that does not answer. */
 static int check(rebuild *r, odto_error *err)
 {
     odto_counters now = {0}, counted = {0};
-    const odto_events_ops *events = r->events.iface->events;
-    const odto_counters_ops *counters = r->counters.iface->counters;
-    int rc = counters->read(r->counters.self, &now, err);
-    if (rc != 0 || now.total != 0 || now.completed != 0 || now.failed != 0 || !events->count ||
-        !counters->set)
+    int rc = r->counters.iface->counters->read(r->counters.self, &now, err);
+    /* once begun it is to be finished: counters that are half counted are not empty */
+    if (rc != 0 || (!r->begun && (now.total != 0 || now.completed != 0 || now.failed != 0)))
         return rc;
-    rc = events->count(r->events.self, &counted, err);
-    if (rc != 0 || counted.total == 0)
+    if (r->events.iface->events->count && !r->begun)
+        rc = r->events.iface->events->count(r->events.self, &counted, err);
+    if (rc != 0 || (!r->begun && counted.total == 0))
         return rc;
-    rc = counters->set(r->counters.self, &counted, err);
+    r->begun = true;
+    rc = recount(&r->events, &r->counters, interrupted, r, &counted, err);
     if (rc == 0)
         odto_log(r->host, ODTO_WARN,
                  "the counters of store %s were empty: rebuilt from %lld events of store %s",
                  r->counters.name, (long long)counted.total, r->events.name);
-    return rc;
+    return rc == -ENOTSUP ? 0 : rc;
 }
 
 /* False when interrupted. */

@@ -97,6 +97,9 @@ static const odto_http_route get_routes[] = {
 static const odto_http_route post_routes[] = {
     {"POST", "/webhook/alerts", ODTO_HTTP_BLOCKING, alerts_post, NULL},
 };
+static const odto_http_route rebuild_routes[] = {
+    {"POST", "/stats/rebuild", ODTO_HTTP_BLOCKING, stats_rebuild, NULL},
+};
 #define N_GET (sizeof get_routes / sizeof *get_routes)
 
 static void fini(void *self)
@@ -150,7 +153,10 @@ static int serve(read_model *rm, odto_error *err)
         if ((get_routes[i].flags & QUICK) && !rm->quick)
             rm->routes[i].flags |= ODTO_HTTP_BLOCKING;
     }
-    int rc = http->serve(rm->host, listen, "read-model", rm->routes, N_GET, cors, 16 * 1024, err);
+    /* without cors: for no page of another origin */
+    int rc = http->serve(rm->host, listen, "read-model", rebuild_routes, 1, NULL, 1024, err);
+    if (rc == 0)
+        rc = http->serve(rm->host, listen, "read-model", rm->routes, N_GET, cors, 16 * 1024, err);
     if (rc == 0)
         rc =
             http->serve(rm->host, listen, "read-model", post_routes, sizeof post_routes / sizeof *post_routes,

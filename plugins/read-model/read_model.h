@@ -2,7 +2,8 @@
  *
  * Threads: request handlers run on the host's HTTP threads; those that read a store run on blocking workers,
  * except /stats and /health where the stores answer without blocking. One thread of its own (watch.c) feeds
- * the event streams and, where the stores may block, checks that they answer. Nothing here writes a store. */
+ * the event streams and, where the stores may block, checks that they answer. Nothing here writes a store,
+ * but for the rebuild of the counters that is asked for. */
 #ifndef READ_MODEL_H
 #define READ_MODEL_H
 
@@ -22,6 +23,7 @@ typedef struct read_model {
     bool quick; /* the stores give statistics without blocking */
     watch *watch;
     alerts *alerts;
+    bool rebuilding; /* atomic: a request is at it */
     odto_http_route routes[20];
 } read_model;
 
@@ -30,6 +32,10 @@ typedef struct read_model {
 odto_http_fn health_get, stats_get;
 /* Asks both stores; -errno and which one does not answer. Blocks unless read_model.quick. */
 int stats_probe(read_model *rm, odto_error *err);
+
+/* ---- rebuild.c ---------------------------------------------------------------------------------- */
+
+odto_http_fn stats_rebuild;
 
 /* ---- jobs.c, events.c -------------------------------------------------------------------------- */
 

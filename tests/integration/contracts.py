@@ -214,7 +214,8 @@ ROUTES = {
                                       "GET /docs", "GET /proxy/alerts", "GET /proxy/targets"]),
     "read-model": ("Read Model API", 8080, ["GET /health", "GET /healthz", "GET /readyz", "GET /livez", "GET /metrics", "GET /stats",
                                             "GET /jobs/recent", "GET /jobs/{id}", "GET /jobs", "GET /events", "GET /events/stream",
-                                            "GET /openapi.json", "GET /docs", "POST /webhook/alerts"]),
+                                            "GET /openapi.json", "GET /docs", "POST /webhook/alerts",
+                                            "POST /stats/rebuild"]),
 }
 
 

@@ -92,9 +92,31 @@ static int count(void *self, odto_counters *out, odto_error *err)
     return 0;
 }
 
+static bool scan_add(fake_store *s, odto_counted_fn *fn, void *arg, int64_t n, bool completed, bool failed)
+{
+    (void)s;
+    for (int64_t i = 0; i < n; i++) {
+        odto_counted e = {.completed = completed, .failed = failed};
+        odto_uuid_v7(&e.event_id);
+        if (!fn(arg, &e))
+            return false;
+    }
+    return true;
+}
+
+static int scan(void *self, odto_counted_fn *fn, void *arg, odto_error *err)
+{
+    fake_store *s = self;
+    (void)err;
+    if (scan_add(s, fn, arg, s->in_log.completed, true, false))
+        scan_add(s, fn, arg, s->in_log.failed, false, true);
+    return 0;
+}
+
 static const odto_counters_ops counters_ops = {
     .size = sizeof counters_ops, .add = add, .read = read_counters, .set = set_counters};
-static const odto_events_ops events_ops = {.size = sizeof events_ops, .append = add, .count = count};
+static const odto_events_ops events_ops = {
+    .size = sizeof events_ops, .append = add, .count = count, .scan = scan};
 static const odto_events_ops both_ops = {
     .size = sizeof both_ops, .append = add, .append_counted = add, .count = count};
 static const odto_store_iface one = {.size = sizeof one, .counters = &counters_ops, .events = &both_ops};
@@ -380,6 +402,7 @@ START_TEST(lost_counters_are_rebuilt)
     ck_assert(odto_test_wait_count(&counters_store.sets, 1));
     ck_assert(odto_test_wait_count((size_t *)&f.health_changes, 1));
     ck_assert_int_eq(counters_store.counters.completed, 5);
+    ck_assert_int_eq(counters_store.counters.failed, 2);
     ck_assert_uint_eq(f.prefetch, 1024);
     ck_assert(ready());
     odto_test_stop(&f);

@@ -143,6 +143,8 @@ int http_ask(cli *c, const char *method, const char *base, const char *path, con
              odto_slice body, http_reply *reply, odto_error *err);
 /* GET and parse. CLI_OK, or an exit code after having printed the error. */
 int http_get_json(cli *c, const char *base, const char *path, struct json_object **out);
+/* The same with a POST of a JSON text. */
+int http_post_json(cli *c, const char *base, const char *path, const char *body, struct json_object **out);
 /* Prints the error of an answer that was not 2xx, and gives the exit code it means. */
 int http_refused(const cli *c, const http_reply *reply);
 /* GET that goes on until the server ends it; fn gets the bytes as they come, false ends. */
@@ -164,6 +166,7 @@ int cmd_submit(cli *c);
 int cmd_job_show(cli *c);
 int cmd_jobs(cli *c);
 int cmd_stats(cli *c);
+int cmd_stats_rebuild(cli *c);
 int cmd_events(cli *c);
 int cmd_tail(cli *c);
 int cmd_status(cli *c);

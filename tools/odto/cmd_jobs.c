@@ -1,4 +1,4 @@
-/* cmd_jobs.c — `odto jobs`, `odto job show`, `odto stats`: what the read model says. */
+/* cmd_jobs.c — `odto jobs`, `odto job show`, `odto stats`, `odto stats rebuild`: what the read model says. */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -216,6 +216,24 @@ int cmd_stats(cli *c)
     }
     if (code == CLI_OK && !c->json && *jstr(o, "lastEventTime"))
         printf("%-12s%s\n", "last event", cli_time(jstr(o, "lastEventTime"), when, sizeof(when)));
+    json_object_put(o);
+    return code;
+}
+
+#define REBUILD_TIMEOUT (INT64_C(3600) * ODTO_SEC) /* some 20 s a million events, on any store */
+
+int cmd_stats_rebuild(cli *c)
+{
+    struct json_object *o = NULL;
+    if (c->timeout_ns == 0)
+        c->timeout_ns = REBUILD_TIMEOUT;
+    int code = http_post_json(c, c->read_model, "/stats/rebuild", "{}", &o);
+    if (code == CLI_OK && c->json)
+        cli_json(o);
+    else if (code == CLI_OK)
+        printf("%lld events counted in %lld ms: %lld completed, %lld failed\n", (long long)jint(o, "events"),
+               (long long)jint(o, "tookMs"), (long long)jint(o, "completedJobs"),
+               (long long)jint(o, "failedJobs"));
     json_object_put(o);
     return code;
 }

@@ -136,12 +136,13 @@ int http_refused(const cli *c, const http_reply *reply)
     return cli_error(c, away ? CLI_UNREACHABLE : CLI_REFUSED, &e);
 }
 
-int http_get_json(cli *c, const char *base, const char *path, struct json_object **out)
+static int ask_json(cli *c, const char *method, const char *base, const char *path, const char *body,
+                    struct json_object **out)
 {
     http_reply r = {0};
     odto_error e = {0};
     int code = CLI_OK;
-    if (http_ask(c, "GET", base, path, NULL, odto_slice_of(NULL, 0), &r, &e) < 0)
+    if (http_ask(c, method, base, path, body ? "application/json" : NULL, odto_slice_str(body), &r, &e) < 0)
         code = cli_error(c, CLI_UNREACHABLE, &e);
     else if (r.status < 200 || r.status > 299)
         code = http_refused(c, &r);
@@ -151,6 +152,16 @@ int http_get_json(cli *c, const char *base, const char *path, struct json_object
     }
     odto_buf_free(&r.body);
     return code;
+}
+
+int http_get_json(cli *c, const char *base, const char *path, struct json_object **out)
+{
+    return ask_json(c, "GET", base, path, NULL, out);
+}
+
+int http_post_json(cli *c, const char *base, const char *path, const char *body, struct json_object **out)
+{
+    return ask_json(c, "POST", base, path, body, out);
 }
 
 /* ---- streams ---- */

@@ -110,6 +110,14 @@ const cli_command cli_commands[] = {
                 "after an interruption.",
      OPTIONS(events_options),
      .run = cmd_events},
+    {.name = "stats rebuild",
+     .args = "",
+     .summary = "count the event log anew into the counters",
+     .details =
+         "For counters that were lost or are doubted. Events may come in meanwhile: each counts once. Where\n"
+         "counters and events are in two stores the counters start from zero and grow until it is done.\n"
+         "Events that were deleted by retention count no more.",
+     .run = cmd_stats_rebuild},
     {.name = "stats", .args = "", .summary = "counters of jobs", .run = cmd_stats},
     {.name = "status",
      .args = "",

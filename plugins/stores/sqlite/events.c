@@ -192,3 +192,60 @@ int sq_events_count(void *store, odto_counters *out, odto_error *err)
     sq_reader_give(s, c);
     return code;
 }
+
+/* ---- rebuild ---- */
+
+int sq_events_scan(void *store, odto_counted_fn *fn, void *arg, odto_error *err)
+{
+    sq_store *s = store;
+    sq_conn *c = sq_reader_take(s, err);
+    if (c == NULL)
+        return err != NULL ? err->code : -EIO;
+    sqlite3_stmt *st = sq_stmt(c, SQ_EVENTS_SCAN);
+    int rc = st != NULL ? SQLITE_ROW : sqlite3_errcode(c->db);
+    bool more = true;
+    while (st != NULL && more && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+        int kind = sqlite3_column_int(st, 1);
+        odto_counted e = {.event_id = sq_uuid(st, 0),
+                          .completed = kind == ODTO_JOB_COMPLETED,
+                          .failed = kind == ODTO_JOB_FAILED,
+                          .occurred_at = sqlite3_column_int64(st, 2)};
+        more = fn(arg, &e);
+    }
+    bool good = rc == SQLITE_DONE || (rc == SQLITE_ROW && st != NULL);
+    int code = good ? 0 : sq_fail(s, c->db, rc, err, "events can't be read");
+    sqlite3_reset(st);
+    sq_reader_give(s, c);
+    return code;
+}
+
+static int recount_body(void *store, const void *arg)
+{
+    sq_store *s = store;
+    (void)arg;
+    sqlite3_stmt *st = sq_stmt(&s->w, SQ_EVENTS_COUNT);
+    if (st == NULL)
+        return sqlite3_errcode(s->w.db);
+    sqlite3_bind_int64(st, 1, ODTO_JOB_COMPLETED);
+    sqlite3_bind_int64(st, 2, ODTO_JOB_FAILED);
+    int rc = sqlite3_step(st);
+    if (rc == SQLITE_ROW) {
+        s->cur.total = sqlite3_column_int64(st, 0);
+        s->cur.counted_completed = sqlite3_column_int64(st, 1);
+        s->cur.counted_failed = sqlite3_column_int64(st, 2);
+        s->cur.last_event = sqlite3_column_int64(st, 3);
+        rc = SQLITE_OK;
+    }
+    sqlite3_reset(st);
+    return rc;
+}
+
+int sq_events_recount(void *store, odto_counters *out, odto_error *err)
+{
+    sq_store *s = store;
+    sq_task t = {.fn = recount_body};
+    int code = sq_task_run(s, &t);
+    if (code != 0)
+        return odto_fail(err, code, "%s: the events could not be counted anew", s->opt.path);
+    return sq_counters_read(store, out, err);
+}

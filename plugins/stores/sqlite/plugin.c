@@ -283,6 +283,8 @@ static const odto_events_ops events = {
     .list = sq_events_list,
     .after = sq_events_after,
     .count = sq_events_count,
+    .scan = sq_events_scan,
+    .recount = sq_events_recount,
 };
 
 static const odto_store_iface iface = {

@@ -130,5 +130,6 @@ const char *const sq_sql_text[SQ_SQL_COUNT] = {
     [SQ_EVENTS_ALL] = "SELECT seq, body FROM event ORDER BY seq DESC LIMIT ?1",
     [SQ_EVENTS_OF_JOB] = "SELECT seq, body FROM event WHERE job_id = ?1 ORDER BY seq DESC LIMIT ?2",
     [SQ_EVENTS_AFTER] = "SELECT seq, body FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    [SQ_EVENTS_SCAN] = "SELECT event_id, kind, occurred_at FROM event",
     [SQ_EVENTS_COUNT] = "SELECT count(*), total(kind = ?1), total(kind = ?2), max(occurred_at) FROM event",
 };

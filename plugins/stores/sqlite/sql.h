@@ -68,6 +68,7 @@ typedef enum sq_sql {
     SQ_EVENTS_OF_JOB,
     SQ_EVENTS_AFTER,
     SQ_EVENTS_COUNT,
+    SQ_EVENTS_SCAN,
     SQ_SQL_COUNT
 } sq_sql;
 

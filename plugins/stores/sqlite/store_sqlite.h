@@ -238,6 +238,8 @@ int sq_events_list(void *store, const odto_uuid *job, uint32_t limit, odto_event
                    odto_error *err);
 int sq_events_after(void *store, uint64_t after, uint32_t limit, odto_event_row_fn *fn, void *arg,
                     uint64_t *last, odto_error *err);
+int sq_events_scan(void *store, odto_counted_fn *fn, void *arg, odto_error *err);
+int sq_events_recount(void *store, odto_counters *out, odto_error *err);
 int sq_events_count(void *store, odto_counters *out, odto_error *err);
 
 /* ---- retain.c: what is older than keep_jobs / keep_events goes, a little at a time ---- */
