@@ -6,8 +6,9 @@ TESTS += $(sqlite_tests)
 endif
 sqlite_test_flags = $(AM_CPPFLAGS) $(SQLITE_CFLAGS) $(CHECK_CFLAGS)
 sqlite_test_libs = libstore_sqlite.la libodto.la $(SQLITE_LIBS) $(CHECK_LIBS) -lpthread
-sqlite_test_fixture = tests/unit/minihost.c tests/unit/minihost.h tests/unit/sqlite_fixture.c tests/unit/sqlite_fixture.h
-tests_unit_test_sqlite_SOURCES = tests/unit/test_sqlite.c $(sqlite_test_fixture)
+sqlite_test_fixture = tests/unit/minihost.c tests/unit/minihost.h tests/unit/store_fixture.c tests/unit/store_fixture.h \
+  tests/unit/sqlite_fixture.c tests/unit/sqlite_fixture.h
+tests_unit_test_sqlite_SOURCES = tests/unit/test_sqlite.c tests/unit/store_suite.c tests/unit/store_suite.h $(sqlite_test_fixture)
 tests_unit_test_sqlite_CPPFLAGS = $(sqlite_test_flags)
 tests_unit_test_sqlite_LDADD = $(sqlite_test_libs)
 tests_unit_test_sqlite_log_SOURCES = tests/unit/test_sqlite_log.c $(sqlite_test_fixture)

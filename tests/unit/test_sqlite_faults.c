@@ -36,7 +36,7 @@ static void start_faulty(void)
 
 static void setup(void)
 {
-    fixture_dir(&f);
+    fixture_make(&f);
 }
 
 static void teardown(void)
@@ -202,7 +202,7 @@ static void sweep(faulty_what what, int first, int step, int last)
     odto_job jobs[STEPS];
     int confirmed[STEPS];
     for (int n = first; n <= last; n += step) {
-        fixture_dir(&f);
+        fixture_make(&f);
         start_faulty();
         for (int i = 0; i < STEPS; i++)
             jobs[i] = job_of("echo", T0);
@@ -217,7 +217,7 @@ static void sweep(faulty_what what, int first, int step, int last)
         fixture_stop(&f);
         fixture_remove(&f);
     }
-    fixture_dir(&f);
+    fixture_make(&f);
 }
 
 START_TEST(each_write_or_sync_failing_in_turn)

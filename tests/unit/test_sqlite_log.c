@@ -18,13 +18,13 @@ static fixture f;
 
 static void setup(void)
 {
-    fixture_dir(&f);
+    fixture_make(&f);
     fixture_start(&f, NULL);
 }
 
 static void setup_stopped(void)
 {
-    fixture_dir(&f);
+    fixture_make(&f);
 }
 
 static void teardown(void)

@@ -33,7 +33,7 @@ static int next_type(sq_store *s, sq_sql which, odto_slice after, void **mem, od
     bool failed = false;
     *out = odto_slice_of(NULL, 0);
     if (rc == SQLITE_ROW)
-        *out = sq_copy(mem, sq_text(st, 0), &failed);
+        *out = arena_copy(mem, sq_text(st, 0), &failed);
     rc = code_of(rc, sqlite3_reset(st));
     return failed ? SQLITE_NOMEM : rc;
 }
@@ -42,7 +42,7 @@ static int next_type(sq_store *s, sq_sql which, odto_slice after, void **mem, od
 static int all_types(sq_store *s, void **mem, odto_slice **types, size_t *n)
 {
     static const sq_sql which[] = {SQ_PENDING_TYPE_AFTER, SQ_DELAYED_TYPE_AFTER};
-    *types = sq_alloc(mem, ALL_TYPES * sizeof(**types));
+    *types = arena_alloc(mem, ALL_TYPES * sizeof(**types));
     if (*types == NULL)
         return SQLITE_NOMEM;
     *n = 0;
@@ -145,14 +145,14 @@ static int load_job(sq_store *s, void **mem, int64_t seq, odto_job *out)
         odto_slice whole = out->job_json;
         uintptr_t part = (uintptr_t)out->payload.p;
         bool inside = out->payload.n > 0 && part >= (uintptr_t)whole.p && part < (uintptr_t)whole.p + whole.n;
-        out->type = sq_copy(mem, out->type, &failed);
-        out->job_json = sq_copy(mem, whole, &failed);
+        out->type = arena_copy(mem, out->type, &failed);
+        out->job_json = arena_copy(mem, whole, &failed);
         if (inside && !failed)
             out->payload.p = out->job_json.p + (part - (uintptr_t)whole.p);
         else
-            out->payload = sq_copy(mem, out->payload, &failed);
-        out->traceparent = sq_copy(mem, out->traceparent, &failed);
-        out->idempotency_key = sq_copy(mem, out->idempotency_key, &failed);
+            out->payload = arena_copy(mem, out->payload, &failed);
+        out->traceparent = arena_copy(mem, out->traceparent, &failed);
+        out->idempotency_key = arena_copy(mem, out->idempotency_key, &failed);
         out->result = out->error = odto_slice_of("", 0);
     }
     int rc2 = sqlite3_reset(st);
@@ -216,7 +216,7 @@ static int claim_types(sq_store *s, odto_jobs_batch *b, odto_jobs_op *op, const 
     if (rc != SQLITE_OK || n == 0)
         return rc;
     qsort(heads, n, sizeof(*heads), by_claim_order);
-    op->claimed = sq_alloc(&b->mem, n * sizeof(*op->claimed));
+    op->claimed = arena_alloc(&b->mem, n * sizeof(*op->claimed));
     if (op->claimed == NULL)
         return SQLITE_NOMEM;
     for (size_t i = 0; i < n && rc == SQLITE_OK; i++)
@@ -262,7 +262,7 @@ static int get_lease(sq_store *s, int64_t seq, sq_lease *l, void **mem, odto_sli
                         .lost = sqlite3_column_int64(st, 4),
                         .mark = sqlite3_column_int64(st, 5),
                         .started_at = sqlite3_column_int64(st, 6)};
-        *owner = sq_copy(mem, sq_text(st, 7), &failed);
+        *owner = arena_copy(mem, sq_text(st, 7), &failed);
     }
     int rc2 = sqlite3_reset(st);
     if (failed)
@@ -332,7 +332,7 @@ int sq_op_reap(sq_store *s, odto_jobs_batch *b, odto_jobs_op *op)
     while (n < limit && (rc = sqlite3_step(st)) == SQLITE_ROW)
         seqs[n++] = sqlite3_column_int64(st, 0);
     rc = code_of(rc, sqlite3_reset(st));
-    if (rc == SQLITE_OK && n > 0 && (op->claimed = sq_alloc(&b->mem, n * sizeof(*op->claimed))) == NULL)
+    if (rc == SQLITE_OK && n > 0 && (op->claimed = arena_alloc(&b->mem, n * sizeof(*op->claimed))) == NULL)
         rc = SQLITE_NOMEM;
     for (size_t i = 0; i < n && rc == SQLITE_OK; i++)
         rc = reap_one(s, b, op, seqs[i]);
@@ -378,5 +378,5 @@ void sq_ages(sq_store *s, int64_t *ready, int64_t *delayed)
         if (next_type(s, SQ_DELAYED_TYPE_AFTER, t, &mem, &t) != SQLITE_OK)
             break;
     }
-    sq_free(&mem);
+    arena_free(&mem);
 }

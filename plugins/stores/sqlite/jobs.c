@@ -12,58 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- arena ---- */
-
-typedef struct chunk {
-    struct chunk *next;
-    size_t used, size;
-    max_align_t data[];
-} chunk;
-
-void *sq_alloc(void **mem, size_t n)
-{
-    chunk *c = *mem;
-    n = (n + 15) & ~(size_t)15;
-    if (c == NULL || c->size - c->used < n) {
-        size_t size = n > 4000 ? n : 4000;
-        c = calloc(1, sizeof(*c) + size);
-        if (c == NULL)
-            return NULL;
-        c->size = size;
-        c->next = *mem;
-        *mem = c;
-    }
-    void *p = (char *)c->data + c->used;
-    c->used += n;
-    return p;
-}
-
-odto_slice sq_copy(void **mem, odto_slice v, bool *failed)
-{
-    char *p = v.n > 0 ? sq_alloc(mem, v.n) : NULL;
-    if (v.n == 0)
-        return odto_slice_of("", 0);
-    if (p == NULL) {
-        *failed = true;
-        return odto_slice_of("", 0);
-    }
-    memcpy(p, v.p, v.n);
-    return odto_slice_of(p, v.n);
-}
-
-void sq_free(void **mem)
-{
-    chunk *next = NULL;
-    for (chunk *c = *mem; c != NULL; c = next) {
-        next = c->next;
-        free(c);
-    }
-    *mem = NULL;
-}
-
 void sq_jobs_reset(odto_jobs_batch *b)
 {
-    sq_free(&b->mem);
+    arena_free(&b->mem);
     for (size_t i = 0; i < b->n; i++) {
         odto_jobs_op *op = &b->ops[i];
         op->result = 0;
@@ -315,7 +266,7 @@ static int write_outgoing(sq_store *s, odto_jobs_batch *b, odto_jobs_op *op)
 {
     if (op->n_outgoing == 0)
         return SQLITE_OK;
-    op->outbox_seqs = sq_alloc(&b->mem, op->n_outgoing * sizeof(uint64_t));
+    op->outbox_seqs = arena_alloc(&b->mem, op->n_outgoing * sizeof(uint64_t));
     if (op->outbox_seqs == NULL)
         return SQLITE_NOMEM;
     int rc = SQLITE_OK;
@@ -503,7 +454,7 @@ static int op_outbox_take(sq_store *s, odto_jobs_batch *b, odto_jobs_op *op)
         return SQLITE_OK;
     if ((int64_t)limit > s->cur.outbox)
         limit = (uint32_t)s->cur.outbox;
-    op->taken = sq_alloc(&b->mem, limit * sizeof(*op->taken));
+    op->taken = arena_alloc(&b->mem, limit * sizeof(*op->taken));
     if (op->taken == NULL)
         return SQLITE_NOMEM;
     sqlite3_stmt *st = sq_stmt(&s->w, SQ_OUTBOX_TAKE);
@@ -514,8 +465,8 @@ static int op_outbox_take(sq_store *s, odto_jobs_batch *b, odto_jobs_op *op)
         odto_outbox_row *row = &op->taken[op->n_taken++];
         row->seq = (uint64_t)sqlite3_column_int64(st, 0);
         row->event.event_id = sq_uuid(st, 1);
-        row->event.topic = sq_copy(&b->mem, sq_text(st, 2), &failed);
-        row->event.body = sq_copy(&b->mem, sq_text(st, 3), &failed);
+        row->event.topic = arena_copy(&b->mem, sq_text(st, 2), &failed);
+        row->event.body = arena_copy(&b->mem, sq_text(st, 3), &failed);
     }
     int rc2 = sqlite3_reset(st);
     if (failed)

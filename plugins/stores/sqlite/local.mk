@@ -2,6 +2,7 @@
 # link it directly; sqlite.so is that library.
 noinst_LTLIBRARIES += libstore_sqlite.la
 libstore_sqlite_la_SOURCES = \
+  plugins/stores/common/arena.c plugins/stores/common/arena.h \
   %D%/checkpoint.c \
   %D%/claim.c \
   %D%/conn.c \

@@ -245,7 +245,7 @@ static void stop(void *self)
 static void release(void *store, odto_jobs_batch *b)
 {
     (void)store;
-    sq_free(&b->mem);
+    arena_free(&b->mem);
 }
 
 static const odto_plugin_ops ops = {

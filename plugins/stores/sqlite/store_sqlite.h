@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <sqlite3.h>
 
+#include "../common/arena.h"
 #include "sql.h"
 
 #define SQ_APPLICATION_ID 0x6f64746f /* "odto" */
@@ -163,11 +164,6 @@ const char *sq_network_fs(long magic);
 /* Check the directory, take the lock file, open the writer connection, migrate, load `state`. */
 int sq_schema_open(sq_store *s, odto_error *err);
 void sq_schema_close(sq_store *s); /* also gives the lock file back */
-
-/* ---- arena: memory of a batch, freed at once ---- */
-void *sq_alloc(void **mem, size_t n); /* 16-byte aligned, zeroed; NULL without memory */
-odto_slice sq_copy(void **mem, odto_slice v, bool *failed);
-void sq_free(void **mem);
 
 /* ---- writer.c: queue, group commit, health ---- */
 int sq_submit_jobs(void *store, odto_jobs_batch *b);
