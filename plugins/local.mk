@@ -5,6 +5,7 @@ include plugins/stores/common/local.mk
 include plugins/stores/sqlite/local.mk
 include plugins/stores/redis/local.mk
 include plugins/stores/mongo/local.mk
+include plugins/stores/postgres/local.mk
 include plugins/services.mk
 # plugins: part of the top Makefile. plugins.d holds links to what was built, so that a host in the build tree finds it.
 all-local: plugins.d/.made

@@ -7,6 +7,7 @@ include tests/unit/contracts.mk
 include tests/http.mk
 include tests/unit/sqlite.mk
 include tests/unit/stores.mk
+include tests/unit/postgres.mk
 include tests/unit/dashboard.mk
 include tests/bench/load.mk
 include tests/bench/route.mk
