@@ -3,6 +3,7 @@
 #include "host/core.h"
 #include "host/event.h"
 #include "host/http.h"
+#include "host/ws.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -290,6 +291,11 @@ static size_t api_fd_names(odto_host *h, char (*names)[64], size_t max)
     return n;
 }
 
+static bool api_replaced(odto_host *h)
+{
+    return atomic_load(&instance_of(h)->replaced);
+}
+
 http_server *host_http(const odto_host *h)
 {
     return ((struct instance *)h->priv)->core->http;
@@ -329,4 +335,7 @@ const odto_host_api host_api = {
     .fd_put = api_fd_put,
     .fd_take = api_fd_take,
     .fd_names = api_fd_names,
+    .watch = api_watch,
+    .unwatch = api_unwatch,
+    .replaced = api_replaced,
 };

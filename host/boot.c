@@ -127,6 +127,19 @@ void boot_unit_free(struct core *core, struct unit *u)
     free(u);
 }
 
+bool boot_left_out(const struct core *core, const manifest *m, const manifest_section *s,
+                   manifest_errors *errs)
+{
+    char file[4096];
+    odto_error err = {0};
+    if (odto_config_bool(s->host, "required") ||
+        loader_find(s->module, core->plugin_path, file, sizeof file, &err) != -ENOENT)
+        return false;
+    odto_error_hint(&err, "it is left out, since it is not required");
+    manifest_errors_add(errs, manifest_path(m), s->line, s->column, true, &err);
+    return true;
+}
+
 static int add_unit(struct core *core, const manifest_section *s, odto_error *err)
 {
     if (core->n_units == MAX_UNITS)
@@ -179,7 +192,7 @@ static void load_units(struct core *core, manifest_errors *errs)
     const manifest_section *s;
     for (size_t i = 0; (s = manifest_section_at(core->manifest, i)); i++) {
         odto_error err = {0};
-        if (!boot_kind(s->kind) || !s->enabled)
+        if (!boot_kind(s->kind) || !s->enabled || boot_left_out(core, core->manifest, s, errs))
             continue;
         if (add_unit(core, s, &err) < 0)
             manifest_report(core->manifest, s, err.code == -ENOENT ? "module" : NULL, &err, errs);

@@ -6,6 +6,9 @@
 
 odto_kind boot_kind(manifest_kind k); /* 0: not an instance */
 /* A unit of this section that is in no table yet. */
+/* A section with `required = no` whose plugin is not installed is left out, with a warning in errs. */
+bool boot_left_out(const struct core *core, const manifest *m, const manifest_section *s,
+                   manifest_errors *errs);
 struct unit *boot_unit_new(struct core *core, const manifest_section *s);
 void boot_unit_add(struct core *core, struct unit *u);
 void boot_unit_free(struct core *core, struct unit *u); /* it must be down */

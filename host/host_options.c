@@ -178,7 +178,8 @@ static const odto_option instance_options[] = {
     {.name = "required",
      .type = ODTO_OPT_BOOL,
      .default_value = "yes",
-     .help = "Without it the host is not ready, and ends when it has failed for good."},
+     .help = "Without it the host is not ready, and ends when it has failed for good. `no`: it may also not "
+             "be installed."},
     {.name = "requires",
      .type = ODTO_OPT_LIST,
      .help = "Other instances to start before and stop after this one, beside those its options name."},

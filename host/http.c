@@ -320,6 +320,25 @@ static int mount_retire(http_server *s, http_mount *m, int64_t deadline_ns)
     return r;
 }
 
+int ws_engine_get(http_server *s, struct ws_engine **out, odto_error *err)
+{
+    int r = 0;
+    *out = atomic_load(&s->ws);
+    if (!*out && !(r = ws_start(s, out, err)))
+        atomic_store(&s->ws, *out);
+    return r;
+}
+
+http_owner *owner_of_host(http_server *s, const odto_host *h)
+{
+    pthread_mutex_lock(&s->lock);
+    http_owner *o = owner_get(s, h);
+    if (o)
+        o->refs++;
+    pthread_mutex_unlock(&s->lock);
+    return o;
+}
+
 static int websockets_prepare(http_server *s, http_mount *m, odto_error *err)
 {
     int r = 0;
@@ -328,10 +347,9 @@ static int websockets_prepare(http_server *s, http_mount *m, odto_error *err)
     if (m->listener->tls_cert)
         return odto_fail(err, -ENOTSUP, "WebSocket routes need a listener without TLS (%s)",
                          m->listener->address);
-    struct ws_engine *e = atomic_load(&s->ws);
-    if (!e && (r = ws_start(s, &e, err)))
+    struct ws_engine *e;
+    if ((r = ws_engine_get(s, &e, err)))
         return r;
-    atomic_store(&s->ws, e);
     for (size_t i = 0; i < m->n && !r; i++) {
         if (m->routes[i].ws)
             r = ws_route_add(e, m, &m->routes[i], err);

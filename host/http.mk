@@ -19,7 +19,7 @@ libhosthttp_la_SOURCES = \
 libhosthttp_la_CPPFLAGS = $(AM_CPPFLAGS) $(MHD_CFLAGS)
 libhosthttp_la_LIBADD = $(MHD_LIBS) -lpthread
 if HAVE_LWS
-libhosthttp_la_SOURCES += %D%/ws.c %D%/ws_conn.c %D%/ws_priv.h
+libhosthttp_la_SOURCES += %D%/ws.c %D%/ws_conn.c %D%/ws_watch.c %D%/ws_priv.h
 libhosthttp_la_CPPFLAGS += $(LWS_CFLAGS)
 libhosthttp_la_LIBADD += $(LWS_LIBS)
 else

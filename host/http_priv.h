@@ -306,6 +306,9 @@ size_t listener_unmount(http_listener *ln, const http_owner *o, http_mount **out
 /* Find the route for a request; takes a reference on the mount found: without a route it is one that
  * stands for the listener (metrics, CORS). Takes the lock. */
 void listener_match(http_listener *ln, enum method m, odto_slice path, bool websocket, route_match *out);
+http_owner *owner_of_host(http_server *s, const odto_host *h); /* with a reference; NULL without memory */
+/* The WebSocket engine, started when there is none yet. On the core's threads, one at a time. */
+int ws_engine_get(http_server *s, struct ws_engine **out, odto_error *err);
 void hook_enter(http_server *s, const http_owner *o);
 void hook_leave(http_server *s, const http_owner *o);
 void http_log(http_server *s, odto_level level, const odto_uuid *correlation, const char *fmt, ...)

@@ -40,6 +40,7 @@ struct instance {
     void *self;
     struct log_source *log; /* the plugin's voice */
     _Atomic bool stopping;  /* read by threads through api->stopping */
+    _Atomic bool replaced;  /* told by api->replaced: another generation comes after it */
     _Atomic bool quiescing; /* consumers take nothing any more, whatever it asks for */
     _Atomic bool started;   /* start() returned 0 and stop() has not been called: health() may be asked */
     _Atomic int64_t beat;   /* last api->beat */

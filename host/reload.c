@@ -118,6 +118,8 @@ static void check(struct plan *p)
     for (size_t i = 0; p->next && (s = manifest_section_at(p->next, i)) && p->n < MAX_UNITS; i++) {
         if (!boot_kind(s->kind) || !s->enabled)
             continue;
+        if (!core_unit(p->core, s->name) && boot_left_out(p->core, p->next, s, &p->errs))
+            continue;
         struct change *c = &p->changes[p->n++];
         odto_error err = {0};
         c->section = s;

@@ -66,6 +66,7 @@ static void pause_all(struct core *core, struct swap_item *items, size_t n, stru
             continue;
         int64_t timeout = unit_int(it->unit, "stop_timeout"), deadline = odto_now_ns() + timeout;
         v->step = "quiesce";
+        atomic_store(&in->replaced, true);
         http_gate(core->http, &in->handle, true);
         int drained =
             http_drained(core->http, &in->handle, deadline); /* those it has are still answered in full */
@@ -197,6 +198,7 @@ static void silence(struct core *core, struct swap_item *it)
 {
     struct instance *in = it->next;
     int64_t timeout = unit_int(it->unit, "stop_timeout"), deadline = odto_now_ns() + timeout;
+    atomic_store(&in->replaced, true);
     http_gate(core->http, &in->handle, true);
     http_drained(core->http, &in->handle, deadline);
     instance_quiesce(in, deadline);
@@ -235,6 +237,7 @@ static bool put_back(struct core *core, struct swap_item *it, struct verdict *v)
     if (it->next && it->handed_over) {
         silence(core, it);
     } else if (it->next) {
+        atomic_store(&it->next->replaced, true);
         discard(core, it->next, it->started);
         it->next = NULL;
     }
@@ -265,6 +268,7 @@ static enum reload_result roll_back(struct core *core, struct swap_item *items, 
         if (items[i].next && items[i].handed_over) {
             silence(core, &items[i]);
         } else if (items[i].next) {
+            atomic_store(&items[i].next->replaced, true);
             discard(core, items[i].next, items[i].started);
             items[i].next = NULL;
         }

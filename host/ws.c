@@ -86,6 +86,8 @@ static bool vhost_create(struct ws_engine *e)
             (struct lws_protocols){.name = i ? e->names[i - 1] : "any one", .callback = ws_callback};
     for (size_t i = 0; i < SUBPROTOCOLS; i++)
         snprintf(e->names[i], SUBPROTOCOL_SIZE, "free %zu", i);
+    e->protocols[SUBPROTOCOLS + 1] =
+        (struct lws_protocols){.name = WS_WATCH_PROTOCOL, .callback = ws_watch_callback};
     e->vhost = lws_create_vhost(e->context, &info);
     return e->vhost != NULL;
 }
@@ -131,15 +133,20 @@ static void command_push(struct ws_engine *e, ws_command *c)
     ws_wake(e);
 }
 
-/* Run on the thread and wait: its result, or -ETIMEDOUT. */
-static int command_call(struct ws_engine *e, void (*run)(struct ws_engine *, ws_command *),
-                        struct ws_route *r, int64_t deadline_ns)
+int ws_call(struct ws_engine *e, void (*run)(struct ws_engine *, ws_command *), struct ws_route *r, void *arg,
+            int64_t deadline_ns)
 {
+    if (pthread_equal(e->thread, pthread_self())) {
+        ws_command here = {.route = r, .arg = arg};
+        run(e, &here);
+        return here.result;
+    }
     ws_command *c = calloc(1, sizeof(*c));
     if (!c)
         return -ENOMEM;
     c->run = run;
     c->route = r;
+    c->arg = arg;
     c->waited = true;
     command_push(e, c);
     struct timespec t = {deadline_ns / ODTO_SEC, deadline_ns % ODTO_SEC};
@@ -264,7 +271,7 @@ int ws_route_add(struct ws_engine *e, http_mount *m, http_route *route, odto_err
     r->engine = e;
     r->mount = m;
     r->route = route;
-    int rc = command_call(e, run_add, r, odto_now_ns() + 5 * ODTO_SEC);
+    int rc = ws_call(e, run_add, r, NULL, odto_now_ns() + 5 * ODTO_SEC);
     if (rc) {
         if (rc != -ETIMEDOUT) /* else the command still names it */
             free(r);
@@ -281,7 +288,7 @@ void ws_route_free(struct ws_route *r)
 
 int ws_route_remove(struct ws_engine *e, struct ws_route *r, int64_t deadline_ns)
 {
-    return command_call(e, run_remove, r, deadline_ns);
+    return ws_call(e, run_remove, r, NULL, deadline_ns);
 }
 
 void ws_adopt(struct ws_engine *e, struct ws_route *r, int fd, odto_slice target, const char *peer)
@@ -401,7 +408,7 @@ int ws_start(http_server *s, struct ws_engine **out, odto_error *err)
 
 int ws_stop(struct ws_engine *e, int64_t deadline_ns)
 {
-    command_call(e, run_stop, NULL, deadline_ns);
+    ws_call(e, run_stop, NULL, NULL, deadline_ns);
     if (thread_join_until(e->thread, deadline_ns + (CLOSE_SECS + 1) * ODTO_SEC))
         return -ETIMEDOUT;
     engine_free(e);

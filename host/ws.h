@@ -5,7 +5,7 @@
 #ifndef HOST_WS_H
 #define HOST_WS_H
 
-#include <odto/http.h>
+#include <odto/host.h>
 
 struct http_server;
 struct http_mount;
@@ -36,5 +36,7 @@ size_t api_ws_queued(const odto_ws *ws);
 void api_ws_pause(odto_ws *ws, bool paused);
 void api_ws_close(odto_ws *ws, int code, const char *reason);
 odto_slice api_ws_subprotocol(const odto_ws *ws);
+int api_watch(odto_host *h, int fd, void (*ready)(void *arg), void *arg, odto_watch **out, odto_error *err);
+void api_unwatch(odto_watch *w);
 
 #endif

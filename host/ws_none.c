@@ -41,6 +41,21 @@ void ws_owner_evict(struct ws_engine *e, const http_owner *o)
     (void)o;
 }
 
+int api_watch(odto_host *h, int fd, void (*ready)(void *arg), void *arg, odto_watch **out, odto_error *err)
+{
+    (void)h;
+    (void)fd;
+    (void)ready;
+    (void)arg;
+    (void)out;
+    return odto_fail(err, -ENOTSUP, "this build has no WebSocket support");
+}
+
+void api_unwatch(odto_watch *w)
+{
+    (void)w;
+}
+
 void ws_route_free(struct ws_route *r)
 {
     (void)r;

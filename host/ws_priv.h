@@ -58,6 +58,7 @@ typedef struct ws_command {
     struct ws_command *next;
     void (*run)(struct ws_engine *e, struct ws_command *c);
     struct ws_route *route;
+    void *arg;
     const http_owner *owner; /* compared only */
     int fd;
     char *target;
@@ -80,7 +81,8 @@ struct ws_engine {
     /* the thread's */
     struct ws_route *routes;
     struct lws_vhost *vhost;
-    struct lws_protocols protocols[SUBPROTOCOLS + 2]; /* [0]: no subprotocol; the last is the end */
+    /* [0]: no subprotocol; then subprotocols, descriptor watches, the end */
+    struct lws_protocols protocols[SUBPROTOCOLS + 3];
     char names[SUBPROTOCOLS][SUBPROTOCOL_SIZE];
     size_t n_names;
     bool quit, ready, failed;
@@ -89,6 +91,13 @@ struct ws_engine {
 
 /* ws.c: wake the thread; at most one wake-up is under way. */
 void ws_wake(struct ws_engine *e);
+/* Run on the thread and wait: its result, or -ETIMEDOUT. On the thread itself it is just called. */
+int ws_call(struct ws_engine *e, void (*run)(struct ws_engine *, ws_command *), struct ws_route *r, void *arg,
+            int64_t deadline_ns);
+
+/* ws_watch.c: the name can't be asked for as a subprotocol. */
+#define WS_WATCH_PROTOCOL "a descriptor"
+int ws_watch_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len);
 
 /* ws_conn.c; on the thread. */
 odto_ws *ws_conn_new(struct ws_route *r, odto_slice target, const char *peer); /* takes r's mount reference */

@@ -31,6 +31,7 @@ void odto_metric_observe(odto_metric *m, double seconds); /* histogram */
 
 typedef struct odto_thread odto_thread;
 typedef struct odto_timer odto_timer;
+typedef struct odto_watch odto_watch;
 
 typedef struct odto_store_ref { /* a store an option names */
     const odto_store_iface *iface;
@@ -115,6 +116,18 @@ struct odto_host_api {
     int (*fd_put)(odto_host *h, const char *name, int fd, odto_slice note); /* takes the descriptor */
     int (*fd_take)(odto_host *h, const char *name, odto_buf *note);         /* fd or -ENOENT */
     size_t (*fd_names)(odto_host *h, char (*names)[64], size_t max);
+
+    /* ---- since ABI 1.1 ---- */
+    /* Watch a descriptor on the thread that also runs the callbacks of odto_ws_ops: ready(arg) is called
+     * there whenever fd can be read (an epoll descriptor makes one watch serve many). fd stays the caller's.
+     * -ENOTSUP without WebSockets. unwatch: after it returned ready is not running and will not run; at the
+     * latest in stop(). */
+    int (*watch)(odto_host *h, int fd, void (*ready)(void *arg), void *arg, odto_watch **out,
+                 odto_error *err);
+    void (*unwatch)(odto_watch *w);
+    /* In stop(): another generation comes after this one (reload, roll-back), so what lives longer than a
+     * generation goes to fd_put; else it ends here. */
+    bool (*replaced)(odto_host *h);
 };
 
 /* The handle. One per instance generation. */

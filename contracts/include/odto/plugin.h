@@ -8,7 +8,7 @@
  * interrupt?, quiesce, save?, stop, fini. The host calls in; it creates every thread (named, signals
  * blocked). A plugin that needs a thread or a timer asks the host.
  *
- * ABI change log: 1.0 first. */
+ * ABI change log: 1.0 first. 1.1 host: watch, unwatch, replaced. */
 #ifndef ODTO_PLUGIN_H
 #define ODTO_PLUGIN_H
 
@@ -21,7 +21,7 @@
 #include <time.h>
 
 #define ODTO_ABI_MAJOR 1
-#define ODTO_ABI_MINOR 0
+#define ODTO_ABI_MINOR 1
 
 typedef struct odto_host odto_host;
 typedef struct odto_host_api odto_host_api;
