@@ -7,6 +7,11 @@ include plugins/stores/redis/local.mk
 include plugins/stores/mongo/local.mk
 include plugins/stores/postgres/local.mk
 include plugins/services.mk
+if HAVE_LWS
+if HAVE_VTERM
+include plugins/pty/local.mk
+endif
+endif
 # plugins: part of the top Makefile. plugins.d holds links to what was built, so that a host in the build tree finds it.
 all-local: plugins.d/.made
 plugins.d/.made: $(plugins_LTLIBRARIES)

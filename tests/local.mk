@@ -20,3 +20,4 @@ include tests/unit/processor.mk
 include tests/fuzz/local.mk
 include tests/bench/bench.mk
 include tests/integration/processor.mk
+include tests/integration/pty.mk
