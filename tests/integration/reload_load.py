@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Every service is replaced again and again while HTTP load runs: nothing fails, nothing is lost or done twice, memory stays.
+
+ODTO_RELOADS=10000 tests/integration/reload_load.py     the full proof: 10,000 of the processor, 1,000 of each other service
+ODTO_LOAD_RATE=2000                                     requests a second of each kind, jobs and statistics (1000)
+"""
+import json
+import os
+import pathlib
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+import fixture  # noqa: E402
+import odto  # noqa: E402
+
+suite = odto.Suite()
+RELOADS = int(os.environ.get("ODTO_RELOADS", "60"))
+OTHERS = max(RELOADS // 10, 20)
+RATE = int(os.environ.get("ODTO_LOAD_RATE", "1000" if not fixture.SANITIZED else "150"))
+LOAD = odto.BUILD / "tests" / "bench" / "load"
+MEMORY = 1024  # KiB that all reloads of one plugin may cost
+
+
+class Load(threading.Thread):
+    """The load generator, one run after the other until end(); every run must be without a flaw."""
+
+    def __init__(self, host, kind):
+        super().__init__(daemon=True)
+        self.host, self.kind, self.done, self.flaws, self.stop = host, kind, 0, [], threading.Event()
+        self.start()
+
+    def command(self, n):
+        where = ["--get", f"{self.host.read_model.url}/stats"] if self.kind == "stats" else ["-g", self.host.gateway.url, "-w", "0"]
+        return [str(LOAD), "-r", self.host.read_model.url, *where, "-n", str(n), "-c", "8", "-R", str(RATE), "--json"]
+
+    def run(self):
+        n = RATE * 2
+        while not self.stop.is_set():
+            p = subprocess.run(self.command(n), capture_output=True, text=True)
+            try:
+                got = json.loads(p.stdout)
+            except ValueError:
+                got = {}
+            if p.returncode or any(got.get(k, 1) for k in ("errors", "refused", "reconnects")):
+                self.flaws.append(f"{p.returncode} {p.stdout} {p.stderr}")
+            self.done += n
+
+    def end(self):
+        self.stop.set()
+        self.join(120 * odto.SLOW)
+        odto.check(self.done > 0, "there was load")
+        odto.equal(self.flaws[:2], [], f"what the load generator ({self.kind}) saw")
+        return self.done
+
+
+def memory(host):
+    status = pathlib.Path(f"/proc/{host.process.pid}/status").read_text()
+    return int(next(x for x in status.splitlines() if x.startswith("VmRSS")).split()[1])
+
+
+def settled(host):
+    """Resident memory once the jobs at hand are done: what is in flight is not what reloads cost."""
+    odto.wait_until(lambda: host.stats()["completedJobs"] == host.submitted, 60, "all jobs are counted", every=0.05)
+    return memory(host)
+
+
+class Reloads:
+    def __init__(self, host, name, n):
+        self.pauses, self.took, self.began = [], [], time.monotonic()
+        for _ in range(n):
+            done = host.odto("--json", "reload", name)
+            odto.equal(done.returncode, 0, f"odto reload {name} ({done.stdout}{done.stderr})")
+            for v in json.loads(done.stdout)["verdicts"]:
+                odto.equal(v["action"], "reloaded", f"verdict {v}")
+                self.pauses.append(v["pauseMs"])
+                self.took.append(v["durationMs"])
+        self.seconds = time.monotonic() - self.began
+
+    def report(self, name, grown):
+        p, t = sorted(self.pauses), sorted(self.took)
+
+        def at(values, part):
+            return values[min(int(len(values) * part), len(values) - 1)]
+        odto.diag(f"{name}: {len(p)} reloads in {self.seconds:.1f} s at {RATE}/s; pause p50 {at(p, .5):.2f} ms, p99 {at(p, .99):.2f} ms, "
+                  f"longest {p[-1]:.2f} ms; whole reload p50 {at(t, .5):.2f} ms; resident memory {grown:+d} KiB")
+
+
+def under_load(host, name, n):
+    jobs, stats = Load(host, "jobs"), Load(host, "stats")
+    try:
+        warm = Reloads(host, name, max(n // 10, 10))
+    finally:
+        done = jobs.end(), stats.end()
+    host.submitted += done[0]
+    before = settled(host)
+    jobs, stats = Load(host, "jobs"), Load(host, "stats")
+    try:
+        made = Reloads(host, name, n)
+    finally:
+        done = jobs.end(), stats.end()
+    host.submitted += done[0]
+    after = settled(host)
+    made.report(name, after - before)
+    odto.check(len(warm.pauses) >= 10, "it was warm")
+    odto.equal(host.stats()["totalJobs"], host.submitted, "jobs: none lost, none doubled")
+    maps = pathlib.Path(f"/proc/{host.process.pid}/maps").read_text()
+    if not fixture.SANITIZED:  # those keep every copy mapped
+        odto.equal(len({x.split()[-1] for x in maps.splitlines() if f"/run/{name}." in x}), 1, "mapped copies")
+        odto.check(after - before <= MEMORY, f"resident memory grew by {after - before} KiB in {n} reloads of {name}")
+
+
+def started():
+    host = odto.Host({"host": {"canary": "0"}, "log": {"level": "warn"}})
+    host.submitted = 0
+    return host
+
+
+@suite.test(f"{RELOADS} reloads of the processor")
+def _(host):
+    under_load(host, "processor", RELOADS)
+
+
+@suite.test(f"{OTHERS} reloads of the gateway")
+def _(host):
+    under_load(host, "gateway", OTHERS)
+
+
+@suite.test(f"{OTHERS} reloads of the read model")
+def _(host):
+    under_load(host, "read-model", OTHERS)
+
+
+@suite.test(f"{OTHERS} reloads of the metrics engine")
+def _(host):
+    under_load(host, "metrics", OTHERS)
+
+
+@suite.test("every job ran once and has one event")
+def _(host):
+    odto.equal(host.stop(), 0, "exit status of the host")
+    found = list(host.data.rglob("*.db"))
+    odto.equal(len(found), 1, "database files")
+    db = sqlite3.connect(found[0])
+
+    def one(query):
+        return db.execute(query).fetchone()[0]
+    odto.equal(one("SELECT count(*) FROM job"), host.submitted, "rows of jobs")
+    odto.equal(one("SELECT count(*) FROM done WHERE status = 3 AND attempt = 1"), host.submitted, "jobs done with one attempt")
+    odto.equal(one("SELECT count(*) FROM event"), host.submitted, "events")
+    odto.equal(one("SELECT count(DISTINCT job_id) FROM event"), host.submitted, "jobs with an event")
+    host.start()
+
+
+suite.main(started)
