@@ -60,6 +60,12 @@ struct foreign_image *foreign_register(const void *address_inside)
     return NULL;
 }
 
+void foreign_range(const struct foreign_image *f, uintptr_t *from, uintptr_t *to)
+{
+    *from = atomic_load(&f->from);
+    *to = atomic_load(&f->to);
+}
+
 unsigned foreign_threads(const struct foreign_image *f)
 {
     return atomic_load(&f->threads);

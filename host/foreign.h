@@ -6,11 +6,14 @@
 #define HOST_FOREIGN_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* The address range of a mapped image, from any address in it. NULL slot when there is no room (then nothing
  * is unmapped). */
 struct foreign_image;
 struct foreign_image *foreign_register(const void *address_inside);
+/* Its address range. */
+void foreign_range(const struct foreign_image *f, uintptr_t *from, uintptr_t *to);
 /* Threads that still run code of the image, and keys with a destructor in it. */
 unsigned foreign_threads(const struct foreign_image *f);
 unsigned foreign_keys(const struct foreign_image *f);

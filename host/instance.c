@@ -1,6 +1,8 @@
 /* instance.c — see instance.h. */
 #include "host/core.h"
 #include "host/crash.h"
+#include "host/foreign.h"
+#include "host/presence.h"
 #include "host/route.h"
 #include "host/watchdog.h"
 
@@ -72,6 +74,7 @@ static void *thread_main(void *arg)
     struct instance *in = t->instance;
     void *stack = crash_thread_begin();
     current = in;
+    presence_note(in);
     t->fn(t->arg);
     watch_thread_end();
     crash_thread_end(stack);
@@ -470,6 +473,23 @@ int instance_save(struct instance *in, uint32_t *version, odto_buf *blob, int64_
     return r;
 }
 
+/* Threads of services call into what they use, which ends after them; all others may call back into `in`. */
+static bool may_call_back(const void *owner, void *arg)
+{
+    const struct instance *other = owner;
+    return !other || (other != arg && other->d->head.kind != ODTO_KIND_SERVICE);
+}
+
+/* Its own threads have ended; who called it from elsewhere has returned? */
+static int wait_for_callers(struct instance *in, int64_t deadline)
+{
+    uintptr_t from, to;
+    if (!in->image->foreign)
+        return 0;
+    foreign_range(in->image->foreign, &from, &to);
+    return presence_clear(from, to, may_call_back, in, deadline) ? 0 : -ETIMEDOUT;
+}
+
 int instance_stop(struct instance *in, int64_t timeout_ns)
 {
     int64_t deadline = odto_now_ns() + timeout_ns;
@@ -481,6 +501,8 @@ int instance_stop(struct instance *in, int64_t timeout_ns)
     int r = was_started || in->self ? call(in, "stop", do_stop, NULL, timeout_ns, NULL) : 0;
     if (r == 0)
         r = join_all(in, deadline);
+    if (r == 0)
+        r = wait_for_callers(in, deadline);
     if (r < 0) {
         instance_abandon(in);
         for (size_t i = 0; i < in->n_consumers; i++)

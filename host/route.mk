@@ -1,5 +1,7 @@
 # host/route.mk: events, routes, spool; included from host/local.mk
-noinst_LTLIBRARIES += libroute.la
+noinst_LTLIBRARIES += libpresence.la libroute.la
+libpresence_la_SOURCES = %D%/presence.c %D%/presence.h
+libpresence_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 libroute_la_SOURCES = \
   %D%/deque.c %D%/deque.h \
   %D%/event.c %D%/event.h \
@@ -17,4 +19,4 @@ libroute_la_SOURCES = \
   %D%/spool_read.c \
   %D%/spool_recover.c \
   %D%/spool_segment.c
-libroute_la_LIBADD = libodto.la -lpthread
+libroute_la_LIBADD = libpresence.la libodto.la -lpthread

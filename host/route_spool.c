@@ -8,6 +8,7 @@
  *
  * Threads: one committer per route, "spool/TOPIC", all signals blocked; it calls done. Under the route's
  * lock: all of struct route_spool but what is the committer's. */
+#include "presence.h"
 #include "route_internal.h"
 #include "spool.h"
 #include <errno.h>
@@ -294,6 +295,7 @@ static void *committer(void *arg)
     odto_route *r = arg;
     struct route_spool *sp = r->spool;
     int64_t tick = odto_now_ns();
+    presence_note(NULL); /* it calls publishers' done */
     pthread_mutex_lock(&r->lock);
     while (!sp->stop || sp->batches.n) {
         int64_t now = odto_now_ns();

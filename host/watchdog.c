@@ -3,6 +3,7 @@
  * handler, into its slot. */
 #include "host/watchdog.h"
 #include "host/core.h"
+#include "host/presence.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -47,6 +48,7 @@ static struct slot *slot_new(void)
 void watch_enter(struct instance *in)
 {
     instance_set_current(in);
+    presence_note(NULL); /* a loop of the HTTP server; the plugins' own threads are noted already */
     if (!mine && !(mine = slot_new()))
         return;
     atomic_store_explicit(&mine->in, in, memory_order_relaxed);
