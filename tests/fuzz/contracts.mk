@@ -14,7 +14,7 @@ tests_fuzz_replay_envelope_CPPFLAGS = $(contracts_test_flags)
 tests_fuzz_replay_envelope_LDADD = libodto.la $(JSONC_LIBS)
 
 if ENABLE_FUZZING
-noinst_PROGRAMS += tests/fuzz/fuzz_json tests/fuzz/fuzz_schema tests/fuzz/fuzz_envelope
+fuzzers += tests/fuzz/fuzz_json tests/fuzz/fuzz_schema tests/fuzz/fuzz_envelope
 tests_fuzz_fuzz_json_SOURCES = tests/fuzz/fuzz_json.c
 tests_fuzz_fuzz_json_CPPFLAGS = $(contracts_test_flags)
 tests_fuzz_fuzz_json_CFLAGS = $(AM_CFLAGS) -fsanitize=fuzzer

@@ -48,6 +48,21 @@ def golden_fixtures_pass():
 
 
 @test
+def schemas_are_draft_07():
+    meta = SRC / "tests/data/json-schema-test-suite/draft-07-schema.json"
+    files = sorted(CONTRACTS.glob("schemas/*.json")) + sorted(CONTRACTS.glob("released/*.json"))
+    assert len(files) >= 8
+    for file in files:
+        equal(load(file)["$schema"], "http://json-schema.org/draft-07/schema#")
+        equal(run("validate", "--schema", meta, file), (0, "%s: valid\n" % file, ""))
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as bad:  # it does tell
+        bad.write('{"type":"strnig","required":"id"}')
+        bad.flush()
+        code, out, _ = run("validate", "--schema", meta, bad.name)
+        assert code == 1 and "/type" in out and "/required" in out, (code, out)
+
+
+@test
 def negative_fixtures_fail():
     files = sorted((CONTRACTS / "fixtures/negative").glob("*.json"))
     assert len(files) >= 30
