@@ -59,7 +59,8 @@ bool core_ready(void *arg, const odto_host *owner, char *reason, size_t size)
         if (u->state != LIFE_READY) {
             snprintf(reason, size, "%s is %s", u->name, life_state_name(u->state));
             ready = false;
-        } else if (u->current && !instance_health(u->current, &h)) {
+        } else if (u->kind != ODTO_KIND_BRIDGE && /* routes without it say so themselves, or spool */
+                   u->current && !instance_health(u->current, &h)) {
             snprintf(reason, size, "%.60s: %s", u->name, h.reason);
             ready = false;
         }

@@ -325,6 +325,11 @@ static const odto_option route_options[] = {
      .default_value = "yes",
      .help = "A spool says durable only after fdatasync(2); `no` survives a crash of the host, not of the "
              "machine."},
+    {.name = "spool",
+     .type = ODTO_OPT_BOOL,
+     .default_value = "no",
+     .help = "With a bridge: events are durable in a spool of this host first and go on from there, so "
+             "that the route accepts while the other side is away, up to `capacity` and `max_bytes`."},
 };
 
 static const option_table tables[MANIFEST_KINDS] = {

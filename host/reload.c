@@ -103,7 +103,13 @@ static void check_change(struct plan *p, struct change *c)
     if (manifest_config(p->next, c->section, d->options, d->n_options, &config, &p->errs) == 0 &&
         d->ops->check_config && d->ops->check_config(config, &err) < 0)
         manifest_report(p->next, c->section, NULL, &err, &p->errs);
-    if (c->unit && !c->replace) {
+    if (c->unit && c->unit->kind == ODTO_KIND_BRIDGE && c->unit->current) {
+        if (c->replace || manifest_compare(c->unit->section, c->section) == MANIFEST_RELOAD)
+            log_write(p->core->log, ODTO_WARN, NULL,
+                      "bridge %s: routes hold it, so it changes at the next start of the host",
+                      c->section->name);
+        c->replace = false;
+    } else if (c->unit && !c->replace) {
         manifest_change m = manifest_compare(c->unit->section, c->section);
         c->live = m == MANIFEST_LIVE;
         c->replace = m == MANIFEST_RELOAD || (c->live && !d->ops->reconfigure) ||
@@ -205,7 +211,7 @@ static void remove_services(struct plan *p, struct verdicts *out)
     struct core *core = p->core;
     for (size_t i = core->n_units; i-- > 0;) {
         struct unit *u = core->units[i];
-        if (change_of(p, u))
+        if (change_of(p, u) || (u->kind == ODTO_KIND_BRIDGE && u->current)) /* a bridge: routes hold it */
             continue;
         if (u->kind == ODTO_KIND_SERVICE)
             remove_one(core, u, out);

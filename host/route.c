@@ -398,7 +398,7 @@ static int transport_open(odto_route *r, const struct route_config *c, odto_erro
     case ROUTE_SPOOL:
         return route_spool_open(r, c, err);
     case ROUTE_BRIDGE:
-        break;
+        return route_bridge_open(r, c, err);
     }
     return odto_fail(err, -EINVAL, "route %s: unknown transport %d", c->topic, (int)c->transport);
 }

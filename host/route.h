@@ -143,6 +143,8 @@ void route_settle(const odto_lease *leases, size_t n, odto_verdict v, const char
 void route_pause(odto_route *r, bool paused);
 void route_get_stats(const odto_route *r, odto_route_stats *out);
 uint64_t route_commits(const odto_route *r); /* of a spool, since it was opened; else 0 */
+/* What waits at the other side of a bridge, as last heard; -1: not a bridge, or not known. */
+int64_t route_remote_depth(const odto_route *r);
 /* Wait until nothing is queued or leased. 0 or -ETIMEDOUT at the deadline (monotonic ns). */
 int route_wait_idle(odto_route *r, int64_t deadline_ns);
 
@@ -155,7 +157,7 @@ struct route_item {
     bool leased;
 };
 /* Call fn for up to max unacknowledged events from from_seq on, in order; it returns false to stop. 0, -errno
- * of the disk, -EOPNOTSUPP for a bridge. fn runs without a lock. */
+ * of the disk or the bridge, -EOPNOTSUPP for a bridge that can't look. fn runs without a lock. */
 int route_peek(odto_route *r, uint64_t from_seq, size_t max,
                bool (*fn)(void *arg, const struct route_item *item), void *arg);
 /* Remove these events for every group; leased ones stay. How many were removed, or -EOPNOTSUPP. */

@@ -7,6 +7,7 @@ libroute_la_SOURCES = \
   %D%/event.c %D%/event.h \
   %D%/route.c %D%/route.h %D%/route_internal.h \
   %D%/route_admin.c \
+  %D%/route_bridge.c \
   %D%/route_consumer.c \
   %D%/route_dead.c \
   %D%/route_spool.c \

@@ -258,6 +258,8 @@ void consumer_prefetch(route_consumer *c, uint32_t n)
     prefetch_set(c, n, &wakes);
     pthread_mutex_unlock(&c->route->lock);
     wakes_fire(&wakes);
+    if (c->route->ops->prefetched)
+        c->route->ops->prefetched(c->route);
 }
 
 void route_set_prefetch(odto_route *r, const char *instance, uint32_t n)
@@ -269,6 +271,8 @@ void route_set_prefetch(odto_route *r, const char *instance, uint32_t n)
         prefetch_set(c, n, &wakes);
     pthread_mutex_unlock(&r->lock);
     wakes_fire(&wakes);
+    if (r->ops->prefetched)
+        r->ops->prefetched(r);
 }
 
 /* ---- take ---------------------------------------------------------------------------------- */

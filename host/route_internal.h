@@ -116,6 +116,7 @@ struct route_ops {
     void (*group_dropped)(odto_route *r, struct route_group *g);
     void (*attached)(odto_route *r, struct route_group *g); /* first consumer came / last one left; no lock */
     void (*detached)(odto_route *r, struct route_group *g);
+    void (*prefetched)(odto_route *r); /* a consumer's prefetch changed; no lock. NULL: nothing to do */
     void (*configured)(odto_route *r, const struct route_config *c); /* lock held */
     int (*peek)(odto_route *r, uint64_t from, size_t max, bool (*fn)(void *, const struct route_item *),
                 void *arg);
@@ -230,9 +231,14 @@ void consumer_park(route_consumer *c);  /* lock held, both */
 void consumer_unpark(route_consumer *c);
 /* Wait for word to change from seen, at most until the deadline. Spins first when spin is set. */
 void waiter_park(struct route_waiter *w, uint32_t seen, int64_t deadline_ns);
+/* Wait for a route_waiter_wake (also one that came before), at most until the deadline. */
+void waiter_rest(struct route_waiter *w, int64_t deadline_ns);
 
 /* route_spool.c */
 int route_spool_open(odto_route *r, const struct route_config *c, odto_error *err);
+
+/* route_bridge.c */
+int route_bridge_open(odto_route *r, const struct route_config *c, odto_error *err);
 
 /* route_consumer.c */
 void lease_release(odto_route *r, struct lease_slot *s); /* the slot is free; its event is not touched */

@@ -64,6 +64,13 @@ void waiter_park(struct route_waiter *w, uint32_t seen, int64_t deadline_ns)
         w->spin /= 2;
 }
 
+void waiter_rest(struct route_waiter *w, int64_t deadline_ns)
+{
+    uint32_t seen = __atomic_load_n(&w->word, __ATOMIC_ACQUIRE); /* pairs with route_waiter_wake */
+    if (!__atomic_exchange_n(&w->stop, 0, __ATOMIC_ACQUIRE))     /* the same */
+        waiter_park(w, seen, deadline_ns);
+}
+
 void consumer_park(route_consumer *c)
 {
     if (c->parked)

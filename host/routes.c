@@ -34,6 +34,7 @@ static void settings(struct core *core, const manifest_section *s, struct route_
     c->max_attempts = (uint32_t)odto_config_int(s->host, "max_attempts");
     c->linger_ns = odto_config_int(s->host, "linger");
     c->sync = odto_config_bool(s->host, "sync");
+    c->spooled = odto_config_bool(s->host, "spool");
 }
 
 enum figure { DEPTH, CAPACITY, PUBLISHED, ACKED, REJECTED, REDELIVERED, DROPPED, LEASED, OLDEST };

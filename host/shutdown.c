@@ -27,10 +27,13 @@ static void drain_topics(struct core *core, const struct unit *u, int64_t deadli
     }
 }
 
-static void stop_units(struct core *core, int64_t deadline)
+/* Bridges, or all others. */
+static void stop_units(struct core *core, bool bridges, int64_t deadline)
 {
     for (size_t i = core->n_units; i-- > 0;) {
         struct unit *u = core->units[i];
+        if ((u->kind == ODTO_KIND_BRIDGE) != bridges)
+            continue;
         drain_topics(core, u, deadline);
         unit_down(u, deadline, true);
     }
@@ -48,11 +51,12 @@ void core_shutdown(struct core *core)
     if (core->control)
         control_close(core->control);
     core->control = NULL;
-    stop_units(core, deadline);
+    stop_units(core, false, deadline);
     if (core->http)
         http_stop(core->http, odto_now_ns() + ODTO_SEC);
     core->http = NULL;
-    routes_close(core);
+    routes_close(core); /* what they published and have not heard of yet still goes over the bridges */
+    stop_units(core, true, odto_now_ns() + ODTO_SEC);
     log_write(core->log, ODTO_INFO, NULL, "stopped");
 }
 

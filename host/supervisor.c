@@ -120,14 +120,15 @@ static bool instance_down(struct unit *u, int64_t deadline_ns, bool graceful)
     if (!in)
         return true;
     int64_t stop_timeout = unit_int(u, "stop_timeout");
-    http_gate(core->http, &in->handle, true);
-    if (graceful)
+    if (core->http) /* it is gone when bridges go */
+        http_gate(core->http, &in->handle, true);
+    if (graceful && core->http)
         http_drained(core->http, &in->handle, deadline_ns);
     if (graceful && instance_quiesce(in, deadline_ns) < 0)
         log_write(core->log, ODTO_WARN, NULL,
                   "%s: not drained before its deadline; what is left goes back to its route", u->name);
     int r = instance_stop(in, stop_timeout);
-    if (http_unserve(core->http, &in->handle, odto_now_ns() + stop_timeout) < 0)
+    if (core->http && http_unserve(core->http, &in->handle, odto_now_ns() + stop_timeout) < 0)
         instance_abandon(in);
     metrics_drop(core->metrics, in);
     size_t timers = timer_reap(core->timers, in);
@@ -230,6 +231,12 @@ void unit_failed(struct unit *u, const odto_error *err, bool permanent)
 {
     char text[1400];
     u->last_error = *err;
+    if (u->kind == ODTO_KIND_BRIDGE && u->current && u->core->n_routes) {
+        log_write(u->core->log, ODTO_ERROR, NULL, "%s: failed; routes hold it, so the host ends: %s", u->name,
+                  odto_error_text(err, text, sizeof text));
+        u->core->exit_code = EX_SOFTWARE;
+        return;
+    }
     if (u->ready_since && odto_now_ns() - u->ready_since > CALM)
         u->streak = 0;
     u->streak++;

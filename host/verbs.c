@@ -158,6 +158,9 @@ static void describe_route(struct core *core, odto_route *r, odto_buf *out)
         (unsigned long long)s.published, (unsigned long long)s.acked, (unsigned long long)s.returned,
         (unsigned long long)s.rejected, (unsigned long long)s.redelivered, (unsigned long long)s.dropped,
         (unsigned long long)s.bytes_on_disk, (long long)(s.oldest_age_ns / ODTO_MS));
+    int64_t remote = route_remote_depth(r);
+    if (remote >= 0)
+        odto_buf_printf(out, "\"remote\":%lld,", (long long)remote);
     json_member(out, "deadLetter", section ? odto_config_str(section->host, "dead_letter") : "");
     odto_buf_str(out, "}");
 }
@@ -266,6 +269,10 @@ static void run_disable(struct core *core, struct order *o, struct unit *u)
     int64_t begin = odto_now_ns();
     if (unit_in_use(u)) {
         o->result = odto_fail(&o->err, -EBUSY, "%s is in use by others; disable those first", u->name);
+        return;
+    }
+    if (u->kind == ODTO_KIND_BRIDGE && u->current) {
+        o->result = odto_fail(&o->err, -EBUSY, "%s carries routes as long as the host runs", u->name);
         return;
     }
     unit_down(u, begin + unit_int(u, "stop_timeout"), true);

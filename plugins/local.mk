@@ -1,4 +1,5 @@
 # plugins: part of the top Makefile
+include plugins/bridges/local.mk
 include plugins/handlers/local.mk
 include plugins/processor/local.mk
 include plugins/stores/common/local.mk

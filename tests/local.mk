@@ -21,3 +21,4 @@ include tests/fuzz/local.mk
 include tests/bench/bench.mk
 include tests/integration/processor.mk
 include tests/integration/pty.mk
+include tests/bridges.mk

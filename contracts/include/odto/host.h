@@ -151,25 +151,46 @@ struct odto_host {
 /* A bridge instance carries topics named by routes with `transport = INSTANCE`. The host calls publish from
  * any thread and gives the bridge a sink for what arrives. */
 typedef struct odto_bridge_sink {
-    /* Deliver n events (references taken). tag identifies the delivery when it is settled. Blocks never: the
-     * bridge respects credit. */
+    /* Deliver n events (the sink takes its own references). tag identifies the delivery when it is settled,
+     * which may happen before this returns. Never blocks: the bridge respects credit. */
     void (*deliver)(void *sink, odto_event *const *events, const uint64_t *tags, const bool *redelivered,
                     size_t n);
     void *sink;
 } odto_bridge_sink;
 
+/* One event that waits at the other side, as people look at it. */
+typedef struct odto_bridge_item {
+    uint64_t id;     /* never 0; the same as long as the event waits */
+    int64_t unix_ms; /* when it was published; 0 unknown */
+    odto_slice body; /* valid during the call */
+    bool redelivered;
+} odto_bridge_item;
+
+/* What may not be there is NULL. The host calls subscribe, unsubscribe and credit of a topic from one thread
+ * at a time, the rest from any; none of them with a lock held. */
 typedef struct odto_bridge_iface {
     uint32_t size;
-    /* Same contract as host publish; done only after the broker confirmed. */
+    /* Same contract as host publish; done only after the other side confirmed. -EAGAIN: too much is under
+     * way; -ENOTCONN: the other side is away. What was accepted and then can't be confirmed for long ends
+     * with a negative done; it may arrive all the same. */
     int (*publish)(void *self, const char *topic, odto_event *const *events, size_t n,
                    odto_publish_done *done, void *arg);
+    /* Deliver to *sink (copied) from now on; connecting and reconnecting is the bridge's. After unsubscribe
+     * returned the sink is not called any more, and what was not settled goes back. */
     int (*subscribe)(void *self, const char *topic, const odto_bridge_sink *sink, uint32_t prefetch,
                      odto_error *err);
     void (*unsubscribe)(void *self, const char *topic);
     void (*credit)(void *self, const char *topic, uint32_t prefetch);
-    void (*settle)(void *self, const char *topic, const uint64_t *tags, size_t n,
-                   odto_verdict v); /* ACK or RETURN */
+    /* ACK or RETURN; tags of an earlier subscription are ignored. */
+    void (*settle)(void *self, const char *topic, const uint64_t *tags, size_t n, odto_verdict v);
+    /* depth: what waits at the other side, as last heard; must not block. 0 or -ENOTCONN. */
     int (*stats)(void *self, const char *topic, odto_route_stats *out);
+    /* Look at up to max waiting events: from the one with id `from` on, or behind it when from is its id + 1,
+     * or from the start for 0; fn returns false to stop. May block for seconds. 0 or -errno with *err. */
+    int (*peek)(void *self, const char *topic, uint64_t from, size_t max,
+                bool (*fn)(void *arg, const odto_bridge_item *item), void *arg, odto_error *err);
+    /* Remove those with these ids, or all for NULL. How many, or -errno with *err. */
+    int64_t (*remove)(void *self, const char *topic, const uint64_t *ids, size_t n, odto_error *err);
 } odto_bridge_iface;
 
 #endif

@@ -1,0 +1,15 @@
+# tests of the bridges
+EXTRA_DIST += tests/lib/rabbitmq.py
+dist_check_SCRIPTS += tests/integration/bridge_rabbitmq.py
+if HAVE_RABBITMQ
+TESTS += tests/integration/bridge_rabbitmq.py
+endif
+if HAVE_CHECK
+check_PROGRAMS += test_rabbitmq_parts
+TESTS += test_rabbitmq_parts
+test_rabbitmq_parts_SOURCES = tests/unit/test_rabbitmq_parts.c \
+  plugins/bridges/rabbitmq/acks.c plugins/bridges/rabbitmq/acks.h \
+  plugins/bridges/rabbitmq/window.c plugins/bridges/rabbitmq/window.h
+test_rabbitmq_parts_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/plugins/bridges/rabbitmq $(CHECK_CFLAGS)
+test_rabbitmq_parts_LDADD = $(CHECK_LIBS)
+endif
