@@ -1,8 +1,9 @@
 /* history.c — reads that block, on a thread of their own, so that the scheduler never waits for a store.
  *
- * Earlier attempts for dead letters, the store's figures where reading them may block, and once at start the
- * types of waiting rows (a row whose type nobody handles any more is answered like a new one of it). The
- * thread is asked from the host when there is first something to read. Lock: history.lock. */
+ * Earlier attempts for dead letters, the store's figures where reading them may block, and at start, or
+ * now and then where a store is shared, the types of waiting rows (a row whose type nobody handles any more
+ * is answered like a new one of it). The thread is asked from the host when there is first something to read.
+ * Lock: history.lock. */
 #include "processor.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -213,14 +214,17 @@ void history_refresh(processor *p)
 void history_scan(processor *p)
 {
     history *h = p->history;
+    if (p->scanning) /* until its answer is read, the list belongs to the other thread */
+        return;
     pthread_mutex_lock(&h->lock);
-    h->scan = rouse(h);
+    p->scanning = h->scan = rouse(h);
     pthread_mutex_unlock(&h->lock);
 }
 
 void history_types(processor *p)
 {
     history *h = p->history;
+    p->scanning = false;
     for (size_t i = 0; i < h->n_types; i++)
         lifecycle_learn(p, odto_slice_str(h->types[i]));
     if (p->unknown_pool)

@@ -319,7 +319,7 @@ void lifecycle_reaped(processor *p, const odto_jobs_op *op)
             finish_unrun(it, ODTO_OUT_POISON,
                          "its attempts were lost: the host or its lease ended before them");
     }
-    if (op->n_claimed >= op->limit) {
+    if (op->token_out >= op->limit) { /* a host may have had thousands */
         p->reap_wanted = true;
         return;
     }

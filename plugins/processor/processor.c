@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define VERSION_TEXT PACKAGE_VERSION
+#define SCAN_FIRST   10 /* polls */
 
 static const odto_option options[] = {
     {.name = "jobs",
@@ -230,6 +231,7 @@ static int processor_start(void *self, odto_error *err)
     p->reap_wanted = true;
     p->out.recovering = p->out.missed = true; /* what an earlier life left in the outbox */
     history_refresh(p);
+    p->polls_left = SCAN_FIRST;
     if (p->unknown != UNKNOWN_WAIT)
         history_scan(p);
     r = h->api->http->serve(h, odto_config_str(p->config, "listen"), SERVICE, NULL, 0, NULL, 0, err);

@@ -398,6 +398,8 @@ struct processor {
     size_t bytes_in_hand, mean_bytes;
     uint32_t abandoned; /* runs still with their handler */
     bool reap_wanted, reaping, reaped_own;
+    bool scanning;       /* types of waiting rows are being read */
+    uint32_t polls_left; /* until they are read again */
     int64_t next_reap_ns, next_poll_ns, next_deadline_ns;
     commit *free_commits;
     uint32_t commits_under_way;

@@ -12,6 +12,7 @@
 #define AWAY_MAX   (5 * ODTO_SEC)
 #define AWAY_QUIET (200 * ODTO_MS) /* a store that is only full for a moment is not away */
 #define MANY_TURNS 64
+#define SCAN_EVERY 10 /* polls after which rows of types nobody here handles are looked for again */
 
 /* ---- the store comes and goes ---- */
 
@@ -163,6 +164,10 @@ static void run_timers(processor *p)
         for (size_t i = 0; i < p->n_pools; i++)
             lifecycle_backlog(&p->pools[i], 0);
         history_refresh(p);
+        if (p->unknown != UNKNOWN_WAIT && p->polls_left-- == 0) {
+            p->polls_left = SCAN_EVERY;
+            history_scan(p);
+        }
     }
     outbox_tick(p);
 }

@@ -36,7 +36,7 @@ def _(pg):
     with odto.Host(store("postgresql://nobody@127.0.0.1:1/none"), env={"POSTGRES_URL": pg.url_of("one")}) as host:
         done = host.wait_job(host.submit(payload={"n": 1}))
         odto.equal(done["status"], "COMPLETED", "status")
-        failed = host.wait_job(host.submit(type="fail", payload={"options": {"maxAttempts": 1}}))
+        failed = host.wait_job(host.submit(type="fail", options={"maxAttempts": 1}))
         odto.equal(failed["status"], "FAILED", "status")
         rows = pg.sql("SELECT type, status, payload->>'n' FROM jobs ORDER BY created_at", "one")
         odto.equal(rows, [["echo", "COMPLETED", "1"], ["fail", "FAILED", ""]], "rows as others see them")

@@ -1,8 +1,8 @@
 # tests of plugins/stores/postgres. test_postgres needs a server: the script brings one and runs it.
-postgres_scripts = tests/integration/postgres_store.py
+postgres_scripts = tests/integration/postgres_store.py tests/integration/postgres_faults.py
 dist_check_SCRIPTS += $(postgres_scripts)
 TESTS += $(postgres_scripts)
-EXTRA_DIST += tests/lib/postgres.py
+EXTRA_DIST += tests/lib/postgres.py tests/lib/proxy.py tests/lib/faults.py
 if HAVE_PQ
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_postgres

@@ -116,7 +116,8 @@ typedef struct odto_jobs_op {
     size_t n_seqs;
     /* out, set before done() */
     int result;         /* 0; ACCEPT: -EEXIST (already there, unchanged); -ESTALE, -ENOENT, -EBUSY */
-    uint64_t token_out; /* ACCEPT with lease_owner: the token of the new lease */
+    uint64_t token_out; /* ACCEPT with lease_owner: the token of the new lease; REAP: how many leases ended
+                           (as many as limit: there may be more) */
     odto_job *claimed;  /* CLAIM, REAP: rows, memory of the batch until release() */
     size_t n_claimed;
     int64_t next_due;       /* CLAIM: run_at of the earliest job of the types not taken, 0 none */

@@ -176,8 +176,6 @@ static int first_attempt(pg_store *s, odto_error *err)
         code = s->first_result;
         if (err != NULL)
             *err = s->first_error;
-    } else if (s->away[0] == '\0') {
-        snprintf(s->away, sizeof(s->away), "%.120s: still connecting", s->where);
     }
     pthread_mutex_unlock(&s->lock);
     return code;
@@ -191,7 +189,7 @@ static int start(void *self, odto_error *err)
     odto_error why = {0};
     make_metrics(s);
     s->stopping = s->busy = s->tried = s->in_doubt = s->retaining = false;
-    s->away[0] = '\0';
+    snprintf(s->away, sizeof(s->away), "%.120s: connecting", s->where);
     s->upkeep_ns = s->retain_ns = 0;
     pthread_mutex_lock(&s->lock);
     s->running = true;

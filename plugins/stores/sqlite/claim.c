@@ -336,6 +336,7 @@ int sq_op_reap(sq_store *s, odto_jobs_batch *b, odto_jobs_op *op)
         rc = SQLITE_NOMEM;
     for (size_t i = 0; i < n && rc == SQLITE_OK; i++)
         rc = reap_one(s, b, op, seqs[i]);
+    op->token_out = n;
     free(seqs);
     return rc;
 }
