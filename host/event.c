@@ -3,7 +3,11 @@
  * Design notes. A slab is SLAB_BYTES aligned to its size, so a block finds its slab by masking. Free blocks
  * are chained through their first word; a slab also has a `fresh` mark below which blocks were never used, so
  * a new slab touches no page before it is needed. Slabs with free blocks stand in the class's list, those in
- * use before the empty ones, so that a pool that shrinks empties whole slabs.
+ * use before the empty ones, so that a pool that shrinks empties whole slabs. Some empty ones are kept: a
+ * queue that swings would pay a page fault for every few events.
+ *
+ * One thread makes events and another drops them, so blocks travel from cache to cache, in magazines: arrays
+ * of addresses. To chain and unchain each block would fetch a cold line per block under the lock.
  *
  * Events larger than the largest class come from malloc; under AddressSanitizer all do, so that it can see a
  * use after the last unref. */
@@ -19,6 +23,8 @@
 #define SLAB_BYTES  ((size_t)256 << 10)
 #define CACHE_MAX   128u
 #define BATCH_MAX   64u
+#define MAGAZINES   4u  /* a class: the slabs of their blocks stay mapped, so few */
+#define EMPTY_KEPT  12u /* slabs of the pool: 3 MiB */
 #define CLASSES     14u
 #define CLASS_LARGE CLASSES
 
@@ -33,11 +39,17 @@ struct slab {
 };
 #define SLAB_HEAD ((size_t)128)
 
+struct magazine { /* batch_of(class) free blocks; for their slabs they are in use */
+    void *block[BATCH_MAX];
+};
+
 struct class_depot {
     _Alignas(128) pthread_mutex_t lock; /* everything below, and the slabs of the class */
     struct slab *slabs;                 /* those with free blocks */
     struct slab *tail;
-    uint32_t n_empty; /* of these, with all blocks free */
+    uint32_t n_empty;     /* of these, with all blocks free */
+    uint32_t n_magazines; /* full ones, the last one filled is used first */
+    struct magazine magazine[MAGAZINES];
 };
 
 struct cache_class {
@@ -54,6 +66,7 @@ struct event_cache { /* one per thread and pool */
 struct event_pool {
     uint64_t max_bytes;
     uint64_t bytes, slabs, larges; /* atomic */
+    uint32_t n_empty;              /* atomic: empty slabs of all classes beyond the first of each */
     pthread_key_t key;
     pthread_mutex_t caches_lock; /* caches and their links */
     struct event_cache *caches;
@@ -164,12 +177,33 @@ static void *slab_pop(struct slab *s)
     return b;
 }
 
+/* An empty slab beyond the first of its class comes (false: unmap it) or goes. */
+static bool empty_keep(struct event_pool *p)
+{
+    if (p->max_bytes) /* with a limit, what one class keeps another may lack */
+        return false;
+    if (__atomic_add_fetch(&p->n_empty, 1, __ATOMIC_RELAXED) <= EMPTY_KEPT) /* a count: pairs with nothing */
+        return true;
+    __atomic_sub_fetch(&p->n_empty, 1, __ATOMIC_RELAXED); /* a count */
+    return false;
+}
+
+static void empty_used(struct event_pool *p, struct class_depot *d)
+{
+    if (d->n_empty-- > 1)
+        __atomic_sub_fetch(&p->n_empty, 1, __ATOMIC_RELAXED); /* a count */
+}
+
 /* Move up to `want` free blocks of the class into out; maps a slab when there is none. Returns how many. */
 static uint32_t depot_take(struct event_pool *p, uint32_t cls, void **out, uint32_t want)
 {
     struct class_depot *d = &p->depot[cls];
     uint32_t n = 0;
     pthread_mutex_lock(&d->lock);
+    if (d->n_magazines && want == batch_of(cls)) {
+        memcpy(out, d->magazine[--d->n_magazines].block, want * sizeof *out);
+        n = want;
+    }
     while (n < want) {
         struct slab *s = d->slabs;
         if (!s) {
@@ -179,7 +213,7 @@ static uint32_t depot_take(struct event_pool *p, uint32_t cls, void **out, uint3
             d->n_empty++;
         }
         if (s->n_free == s->total)
-            d->n_empty--;
+            empty_used(p, d);
         while (n < want && s->n_free)
             out[n++] = slab_pop(s);
         if (!s->n_free)
@@ -189,11 +223,9 @@ static uint32_t depot_take(struct event_pool *p, uint32_t cls, void **out, uint3
     return n;
 }
 
-/* Give n blocks back to their slabs; slabs that become empty beyond the first are unmapped. */
-static void depot_give(struct event_pool *p, uint32_t cls, void **blocks, uint32_t n)
+/* Give n blocks back to their slabs; slabs that become empty beyond those kept are unmapped. Lock held. */
+static void slabs_give(struct event_pool *p, struct class_depot *d, void **blocks, uint32_t n)
 {
-    struct class_depot *d = &p->depot[cls];
-    pthread_mutex_lock(&d->lock);
     for (uint32_t i = 0; i < n; i++) {
         struct slab *s = slab_of(blocks[i]);
         memcpy(blocks[i], &s->free, sizeof s->free);
@@ -203,13 +235,24 @@ static void depot_give(struct event_pool *p, uint32_t cls, void **blocks, uint32
         if (s->n_free < s->total)
             continue;
         slab_unlink(d, s);
-        if (d->n_empty) {
+        if (d->n_empty && !empty_keep(p)) {
             slab_unmap(s);
         } else {
             d->n_empty++;
             slab_link_tail(d, s);
         }
     }
+}
+
+/* Give n blocks back: a full batch as a magazine while there is room for one. */
+static void depot_give(struct event_pool *p, uint32_t cls, void **blocks, uint32_t n)
+{
+    struct class_depot *d = &p->depot[cls];
+    pthread_mutex_lock(&d->lock);
+    if (n == batch_of(cls) && d->n_magazines < MAGAZINES && !p->max_bytes)
+        memcpy(d->magazine[d->n_magazines++].block, blocks, n * sizeof *blocks);
+    else
+        slabs_give(p, d, blocks, n);
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -273,6 +316,10 @@ static void *block_take(struct event_pool *p, uint32_t cls)
     struct cache_class *k = &c->cls[cls];
     if (!k->n)
         k->n = depot_take(p, cls, k->block, batch_of(cls));
+    if (k->n > 1) { /* the next one's head and the begin of its body were last written by another processor */
+        __builtin_prefetch(k->block[k->n - 2], 1);
+        __builtin_prefetch((char *)k->block[k->n - 2] + sizeof(odto_event), 1);
+    }
     return k->n ? k->block[--k->n] : NULL;
 }
 
@@ -323,6 +370,8 @@ void event_pool_free(struct event_pool *p)
         free(c);
     }
     for (uint32_t i = 0; i < CLASSES; i++) {
+        while (p->depot[i].n_magazines)
+            slabs_give(p, &p->depot[i], p->depot[i].magazine[--p->depot[i].n_magazines].block, batch_of(i));
         while (p->depot[i].slabs) {
             struct slab *s = p->depot[i].slabs;
             slab_unlink(&p->depot[i], s);

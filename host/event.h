@@ -9,8 +9,9 @@
  * never together with another lock. A thread's cache is touched by that thread only, and flushed when it
  * ends.
  *
- * Memory: a slab (256 KiB) whose blocks are all free is unmapped, but for one per class. max_bytes bounds the
- * sum of slabs and of the bodies too large for a class. */
+ * Memory: a slab (256 KiB) whose blocks are all free is unmapped, but for one per class and 4 MiB in all, and
+ * a class keeps up to 256 loose blocks; a pool with a limit keeps one slab per class only. max_bytes
+ * bounds the sum of slabs and of the bodies too large for a class. */
 #ifndef ODTO_HOST_EVENT_H
 #define ODTO_HOST_EVENT_H
 

@@ -299,6 +299,8 @@ static size_t take_queued(route_consumer *c, odto_lease *out, size_t max, struct
             if (g->mem_bytes) /* a spool counts them; else the event, cold here, is not touched */
                 g->mem_bytes -= event_cost(e.event);
         }
+        __builtin_prefetch(e.event); /* cold, and its consumer's next step */
+        __builtin_prefetch(e.event + 1);
         uint32_t i = lease_make(c, &e);
         if (r->max_attempts && e.attempts >= r->max_attempts) {
             r->leases.at[i].rejecting = true;
