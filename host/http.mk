@@ -11,13 +11,14 @@ libhosthttp_la_SOURCES = \
   %D%/http_metrics.c \
   %D%/http_mount.c \
   %D%/http_peek.c \
+  %D%/http_refused.c \
   %D%/http_reply.c \
   %D%/http_request.c \
   %D%/http_route.c \
   %D%/http_stream.c \
   %D%/http_worker.c
 libhosthttp_la_CPPFLAGS = $(AM_CPPFLAGS) $(MHD_CFLAGS)
-libhosthttp_la_LIBADD = $(MHD_LIBS) -lpthread
+libhosthttp_la_LIBADD = $(MHD_LIBS) -ldl -lpthread
 if HAVE_LWS
 libhosthttp_la_SOURCES += %D%/ws.c %D%/ws_conn.c %D%/ws_watch.c %D%/ws_priv.h
 libhosthttp_la_CPPFLAGS += $(LWS_CFLAGS)

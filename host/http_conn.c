@@ -20,10 +20,16 @@ enum { ACCEPT_BATCH = 64, LINGER_BYTES = 4 << 20 };
 
 void socket_raw_error(int fd, int status, const char *error, const char *message)
 {
-    char text[1024], body[512], id[ODTO_UUID_LEN + 1];
     odto_uuid u;
     odto_uuid_v7(&u);
-    odto_uuid_format(&u, id);
+    socket_raw_refusal(fd, &u, status, error, message);
+}
+
+void socket_raw_refusal(int fd, const odto_uuid *correlation, int status, const char *error,
+                        const char *message)
+{
+    char text[1024], body[512], id[ODTO_UUID_LEN + 1];
+    odto_uuid_format(correlation, id);
     int n = message ? snprintf(body, sizeof(body),
                                "{\"error\":\"%s\",\"details\":[{\"path\":\"/\",\"message\":\"%s\"}]}", error,
                                message)

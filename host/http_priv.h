@@ -367,6 +367,8 @@ void conn_cut(http_conn *c);
 /* Write a complete JSON error on the socket, for what MHD can't answer, and shut the connection down. */
 void conn_raw_error(http_conn *c, int status, const char *error, const char *message);
 void socket_raw_error(int fd, int status, const char *error, const char *message);
+void socket_raw_refusal(int fd, const odto_uuid *correlation, int status, const char *error,
+                        const char *message);
 void linger_start(http_loop *l, int fd);
 void linger_sweep(http_loop *l, bool all);
 
@@ -407,6 +409,8 @@ void reply_set_error(odto_http_request *rq, int status, const char *error, const
                      const char *message, int retry_after_s);
 void reply_set(odto_http_request *rq, int status, const odto_http_header *headers, size_t n_headers,
                odto_slice body, void (*body_free)(void *), void *body_arg);
+/* MHD_queue_response(), which http_refused.c keeps for the library itself. Loop thread. */
+enum MHD_Result response_queue(struct MHD_Connection *mhd, unsigned status, struct MHD_Response *response);
 bool reply_queue(odto_http_request *rq); /* loop thread: give the response to MHD */
 void reply_send(odto_http_request *rq);  /* the same, and resume the connection */
 void reply_abandon(odto_http_request *rq);

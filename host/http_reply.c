@@ -101,7 +101,7 @@ bool reply_queue(odto_http_request *rq)
     if (!resp)
         return false;
     response_headers(rq, resp);
-    bool ok = MHD_queue_response(rq->mhd, (unsigned)r->status, resp) == MHD_YES;
+    bool ok = response_queue(rq->mhd, (unsigned)r->status, resp) == MHD_YES;
     MHD_destroy_response(resp);
     rq->queued = ok;
     return ok;

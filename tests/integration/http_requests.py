@@ -178,8 +178,28 @@ def _(e):
                     pass
             except OSError:
                 pass
+            odto.check(b"<html" not in p.buf.lower(), f"{data!r}: {p.buf!r}")
             odto.check(b" 200 OK" not in p.buf or data.startswith(b"GET /hello"), f"{data!r}: {p.buf!r}")
     odto.equal(e.client.get("/hello").status, 200)
+
+
+@suite.test("what can't be parsed is refused in JSON, with the request's correlation id where it was read")
+def _(e):
+    cid = odto.uuid7()
+    for head, want in (("GET /hello HTTP/9.9\r\nHost: t\r\n", 505),
+                       ("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 5x\r\n", 400),
+                       ("POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n", 400)):
+        with Peer(e.port) as p:
+            p.send(f"{head}X-Correlation-Id: {cid}\r\n\r\n")
+            if "chunked" in head:
+                p.send("no length\r\nx")
+            status, headers, body = p.response()
+            odto.equal(status, want, head)
+            odto.equal(headers["content-type"], "application/json")
+            odto.check(odto.json.loads(body)["details"][0]["message"], "a message")
+            if want == 400:
+                odto.equal(headers["x-correlation-id"], cid, head)
+            odto.check(p.closed(), "closed")
 
 
 @suite.test("pipelined requests are answered in order, quick and late ones mixed")

@@ -105,13 +105,16 @@ class Peer:
         return int(lines[0].split()[1]), headers
 
     def response(self, head=False):
-        """(status, headers, body) of a response with Content-Length."""
+        """(status, headers, body) of a response with Content-Length. An error is JSON and has a correlation id, always."""
         status, headers = self.head()
         n = 0 if head or status in (100, 204) else int(headers.get("content-length", 0))
         while len(self.buf) < n:
             if not self.more():
                 raise EOFError(self.buf)
         body, self.buf = self.buf[:n], self.buf[n:]
+        if status >= 400:
+            odto.check("x-correlation-id" in headers, f"{status} without a correlation id")
+            odto.check(head or odto.json.loads(body)["error"], f"{status} without an error")
         return status, headers, body
 
     def closed(self):

@@ -86,7 +86,7 @@ END_TEST
 
 START_TEST(memory_comes_back)
 {
-    enum { N = 20000 };
+    enum { N = 60000 };
     odto_event **es = calloc(N, sizeof *es);
     struct event_pool_stats full, empty;
     for (int round = 0; round < 3; round++) {

@@ -3,12 +3,15 @@
  * The log starts again at its beginning only when all of it has been moved into the database, which a passive
  * checkpoint beside a busy writer never reaches. So: when the log passes wal_limit the checkpointer thread
  * moves the bulk on its own connection, again while much is left, and then the writer, between two commits,
- * moves the little that came meanwhile.
+ * moves the little that came meanwhile. On a machine so busy that the checkpointer does not get there, the
+ * writer waits for it at some times the limit.
  *
  * Lock: sq_store.lock for the state; wal_frames is atomic. */
 #include "store_sqlite.h"
 
-#define PASSES 4
+#define PASSES    4
+#define BEHIND    4 /* times the limit: there the writer waits for the checkpointer, at most BEHIND_NS */
+#define BEHIND_NS (2 * ODTO_SEC)
 
 static int count_frames(void *arg, sqlite3 *db, const char *name, int frames)
 {
@@ -61,8 +64,19 @@ void sq_checkpoint_main(void *store)
             left = pass(s, s->c.db);
         pthread_mutex_lock(&s->lock);
         s->checkpoint = SQ_CKPT_MOVED;
+        pthread_cond_signal(&s->checkpoint_wake); /* the writer, if it waits */
     }
     pthread_mutex_unlock(&s->lock);
+}
+
+/* Wait until the checkpointer has done what it was asked for. Lock held. */
+static void wait_moved(sq_store *s)
+{
+    int64_t at = odto_now_ns() + BEHIND_NS;
+    struct timespec until = {at / ODTO_SEC, at % ODTO_SEC};
+    int rc = 0;
+    while (s->checkpoint == SQ_CKPT_ASKED && !s->stopping && rc == 0)
+        rc = pthread_cond_timedwait(&s->checkpoint_wake, &s->lock, &until);
 }
 
 void sq_checkpoint_after_commit(sq_store *s)
@@ -75,7 +89,10 @@ void sq_checkpoint_after_commit(sq_store *s)
     if (s->checkpoint == SQ_CKPT_IDLE) {
         s->checkpoint = SQ_CKPT_ASKED;
         pthread_cond_signal(&s->checkpoint_wake);
-    } else if (s->checkpoint == SQ_CKPT_MOVED) {
+    } else if (s->checkpoint == SQ_CKPT_ASKED && frames / BEHIND >= s->checkpoint_at) {
+        wait_moved(s);
+    }
+    if (s->checkpoint == SQ_CKPT_MOVED) {
         s->checkpoint = SQ_CKPT_IDLE;
         rest = true;
     }

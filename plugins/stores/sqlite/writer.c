@@ -466,6 +466,6 @@ void sq_writer_stop(sq_store *s)
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
     pthread_cond_signal(&s->wake);
-    pthread_cond_signal(&s->checkpoint_wake);
+    pthread_cond_broadcast(&s->checkpoint_wake);
     pthread_mutex_unlock(&s->lock);
 }
