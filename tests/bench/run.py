@@ -187,6 +187,60 @@ def backlog():
         row(f"jobs/s of another type behind {BACKLOG:,} waiting, share of none", after / before, "x", 0.5, 0.9)
 
 
+class Cluster:
+    """Private servers and one host per role, as tools/up --servers has them; looks like a Host to load()."""
+
+    def __enter__(self):
+        sys.path.insert(0, str(odto.SRC / "tools" / "up.d"))
+        import up
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="odto-bench-"))
+        folder.chmod(0o755)
+        self.up, self.folder, up.say = up.Up(folder), folder, lambda *_: None
+        self.up.start()
+        self.gateway, self.read_model = (odto.Client(self.up.role(r).port) for r in ("gateway", "read-model"))
+        return self
+
+    def __exit__(self, *_):
+        self.up.stop()
+        tempfile.tempdir = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def server(self, name):
+        return next(s[1] for s in self.up.servers if s[0].startswith(name))
+
+
+def celery(url, n):
+    """Tasks a second, or None where it is not installed."""
+    for python in ("/usr/bin/python3", sys.executable):
+        if subprocess.run([python, "-c", "import celery"], capture_output=True).returncode == 0:
+            here = pathlib.Path(__file__).parent
+            done = subprocess.run([python, str(here / "celery_peer.py"), url, str(n)], cwd=here, capture_output=True, text=True,
+                                  timeout=300)
+            return float(done.stdout) if done.returncode == 0 else None
+    return None
+
+
+def servers():
+    with Cluster() as c:
+        kind = [s[0] for s in c.up.servers][-1]
+        load(c, "-n", JOBS // 12, "-c", 64)
+        r = load(c, "-n", JOBS // 2, "-c", 64)
+        row("RabbitMQ + PostgreSQL + Redis + MongoDB's protocol, jobs/s", r["done_per_second"], "/s", 3000, 8000,
+            f"accepted {r['per_second']:,.0f}/s; {kind}")
+        begun, total = time.monotonic(), c.read_model.get("/stats").json["totalJobs"]
+        want = JOBS // 12 + JOBS // 2
+        odto.wait_until(lambda: c.read_model.get("/stats").json["totalJobs"] >= want, 300, "all are counted", every=0.05)
+        behind = time.monotonic() - begun
+        row("  events still to be logged and counted at the end", want - total, "", beside=f"done {behind:.1f} s later")
+        r = load(c, "-n", 5000, "-c", 64, "-R", 1000, "--track")
+        row("  accept to COMPLETED p99 at 1,000/s", r["completed_ms"]["p99"], "ms", 50, 20, f"p50 {r['completed_ms']['p50']:.2f} ms",
+            more=False)
+        for role in c.up.roles:
+            row(f"  memory of the host {role.name}", usage(role.process.pid)[1], "MB", 30, 20, more=False)
+        peer = celery(c.server("RabbitMQ").url, min(JOBS // 6, 10000))
+        row("  peer: Celery on RabbitMQ, acks_late, 2 processes, no result", peer or 0, "/s", beside="" if peer else "not installed")
+
+
 def programs():
     """Figures of the C benchmarks, as they print them."""
     for name in ("bench_route", "bench_spool", "bench_sqlite", "bench_http.sh"):
@@ -204,7 +258,7 @@ def programs():
 
 
 ALL = {"durable": durable, "memory_routes": memory_routes, "latency": latency, "handlers": handlers, "idle": idle, "backlog": backlog,
-       "programs": programs}
+       "servers": servers, "programs": programs}
 
 
 def main():

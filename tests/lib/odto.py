@@ -49,6 +49,8 @@ HOST = BUILD / "odto-host"
 ODTO = BUILD / "odto"
 # the transport of the embedded manifest's routes
 TRANSPORT = os.environ.get("ODTO_TEST_TRANSPORT", "spool")
+# "servers": hosts have RabbitMQ and the databases of stack.py instead of the embedded store and routes
+STACK = os.environ.get("ODTO_TEST_STACK", "embedded")
 # slow builds (sanitizers, valgrind) and busy machines: ODTO_TEST_SLOW=3 makes every wait three times as long
 SLOW = float(os.environ.get("ODTO_TEST_SLOW", "1"))
 
@@ -61,6 +63,12 @@ class Failed(AssertionError):
 
 class Skip(Exception):
     pass
+
+
+def only_embedded(why="it is about the embedded store"):
+    """Skips the test on another stack."""
+    if STACK != "embedded":
+        raise Skip(why)
 
 
 def check(ok, what="condition"):
@@ -143,10 +151,16 @@ def free_port():
     raise Failed(f"no port of {low}..{high - 1} is free")
 
 
+_last_id = 0
+
+
 def uuid7():
+    """Ids of one process sort in the order they were made."""
+    global _last_id
     ms = int(time.time() * 1000)
-    value = (ms << 80) | (0x7 << 76) | (uuid.uuid4().int & ((1 << 76) - 1))
-    return str(uuid.UUID(int=(value & ~(0x3 << 62)) | (0x2 << 62)))
+    _last_id = max(_last_id + 1, (ms << 74) | (uuid.uuid4().int & ((1 << 73) - 1)))
+    high, low = _last_id >> 62, _last_id & ((1 << 62) - 1)
+    return str(uuid.UUID(int=(high >> 12 << 80) | (0x7 << 76) | ((high & 0xfff) << 64) | (0x2 << 62) | low))
 
 
 def now_text():
@@ -291,18 +305,26 @@ class Manifest:
     def embedded():
         def address():
             return f"127.0.0.1:{free_port()}"
+        if STACK == "servers":
+            import stack
+            kept, jobs, counters, events = stack.sections(), "jobs", "counters", "events"
+        else:
+            jobs = counters = events = "main"
+            kept = {
+                "store main": {"module": "sqlite"},
+                "route jobs.created": {"transport": TRANSPORT, "dead_letter": "jobs.failed.validation"},
+                "route jobs.completed": {"transport": TRANSPORT, "dead_letter": "jobs.failed.validation"},
+                "route jobs.failed.validation": {"transport": TRANSPORT},
+            }
         return {
             "host": {"shutdown_timeout": "10s"},
             "log": {"level": "info"},
-            "store main": {"module": "sqlite"},
-            "route jobs.created": {"transport": TRANSPORT, "dead_letter": "jobs.failed.validation"},
-            "route jobs.completed": {"transport": TRANSPORT, "dead_letter": "jobs.failed.validation"},
-            "route jobs.failed.validation": {"transport": TRANSPORT},
+            **kept,
             "handler builtin": {"types": "echo, sleep, fail", "concurrency": "64"},
             "plugin gateway": {"listen": address()},
-            "plugin processor": {"listen": address(), "jobs": "main"},
-            "plugin metrics": {"counters": "main", "events": "main"},
-            "plugin read-model": {"listen": address(), "jobs": "main", "counters": "main", "events": "main"},
+            "plugin processor": {"listen": address(), "jobs": jobs},
+            "plugin metrics": {"counters": counters, "events": events},
+            "plugin read-model": {"listen": address(), "jobs": jobs, "counters": counters, "events": events},
         }
 
     def __getitem__(self, section):

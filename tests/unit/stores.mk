@@ -16,6 +16,7 @@ tests_unit_store_mongo_cases_LDADD = libstore_mongo.la libstore_common.la libodt
   $(CHECK_LIBS) -lpthread
 endif
 endif
-store_scripts = tests/integration/store_redis.py tests/integration/store_mongo.py tests/integration/stats_rebuild.py
+store_scripts = tests/integration/store_redis.py tests/integration/store_mongo.py tests/integration/stats_rebuild.py \
+  tests/integration/on_servers.py tests/integration/up.py
 dist_check_SCRIPTS += $(store_scripts)
 TESTS += $(store_scripts)

@@ -229,7 +229,9 @@ static double depth(void *arg)
 
 static void make_metrics(write_queue *q, const char *store_name)
 {
-    static const double seconds[] = {.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
+    /* those of every store: a family has one set of bounds in a host */
+    static const double seconds[] = {.0001, .00025, .0005, .001, .0025, .005, .01, .025,
+                                     .05,   .1,     .25,   .5,   1,     2.5,  5,   10};
     static const double events[] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000};
     const odto_host_api *api = q->host->api;
     const char *store[] = {store_name};
