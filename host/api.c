@@ -3,6 +3,7 @@
 #include "host/core.h"
 #include "host/event.h"
 #include "host/http.h"
+#include "host/isolate.h"
 #include "host/ws.h"
 
 #include <errno.h>
@@ -178,33 +179,39 @@ static int api_store(odto_host *h, const char *option, odto_store_ref *out, odto
     return r;
 }
 
+/* What others may hold of a handler: its instance, or the seat of one that runs in a worker. */
+static bool handler_ref(struct unit *u, odto_handler_ref *out)
+{
+    struct instance *current = u->current;
+    bool seated = u->seat && (!current || current->image->isolated);
+    if (u->kind != ODTO_KIND_HANDLER || u->leaving || (!current && !seated))
+        return false;
+    *out = (odto_handler_ref){.name = u->name,
+                              .types = odto_config_get(u->section->host, "types")->list,
+                              .iface = seated ? &seat_iface : current->d->handler,
+                              .self = seated ? (void *)u->seat : current->self,
+                              .concurrency = (uint32_t)unit_int(u, "concurrency"),
+                              .max_attempts = (uint32_t)unit_int(u, "max_attempts"),
+                              .timeout_ns = unit_int(u, "timeout"),
+                              .backoff_ns = unit_int(u, "backoff"),
+                              .backoff_max_ns = unit_int(u, "backoff_max"),
+                              .priv = seated ? NULL : current};
+    return true;
+}
+
 static size_t api_handlers(odto_host *h, odto_handler_ref *out, size_t max)
 {
     struct instance *in = instance_of(h);
     struct core *core = in->core;
-    struct instance *found[MAX_UNITS];
     size_t n = 0;
     atomic_store(&in->wants_handlers, true);
     pthread_rwlock_rdlock(&core->lock);
-    for (size_t i = 0; i < core->n_units && n < max; i++) {
-        struct unit *u = core->units[i];
-        if (u->kind != ODTO_KIND_HANDLER || !u->current || u->leaving)
-            continue;
-        found[n] = u->current;
-        out[n++] = (odto_handler_ref){.name = u->name,
-                                      .types = odto_config_get(u->section->host, "types")->list,
-                                      .iface = u->current->d->handler,
-                                      .self = u->current->self,
-                                      .concurrency = (uint32_t)unit_int(u, "concurrency"),
-                                      .max_attempts = (uint32_t)unit_int(u, "max_attempts"),
-                                      .timeout_ns = unit_int(u, "timeout"),
-                                      .backoff_ns = unit_int(u, "backoff"),
-                                      .backoff_max_ns = unit_int(u, "backoff_max"),
-                                      .priv = u->current};
-    }
+    for (size_t i = 0; i < core->n_units && n < max; i++)
+        n += handler_ref(core->units[i], &out[n]);
     pthread_rwlock_unlock(&core->lock);
     for (size_t i = 0; i < n; i++)
-        instance_uses(in, found[i]);
+        if (out[i].priv)
+            instance_uses(in, out[i].priv);
     return n;
 }
 

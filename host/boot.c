@@ -2,6 +2,7 @@
  * run, then started in order. Main thread. */
 #include "host/boot.h"
 #include "host/crash.h"
+#include "host/isolate.h"
 #include "host/probe.h"
 #include "host/verbs.h"
 #include "host/watchdog.h"
@@ -156,6 +157,11 @@ static int add_unit(struct core *core, const manifest_section *s, odto_error *er
     return u->image ? 0 : err->code;
 }
 
+const char *boot_error_key(const odto_error *err)
+{
+    return err->code == -ENOENT ? "module" : err->code == -ENOTSUP ? "isolate" : NULL;
+}
+
 int boot_store_role(const struct image *image, const char *store, int64_t role, odto_error *err)
 {
     const odto_store_iface *i = image->descriptor->store;
@@ -183,7 +189,7 @@ static void check_unit(struct core *core, struct unit *u, manifest_errors *errs)
     const odto_config *config = NULL;
     odto_error err = {0};
     if (manifest_config(core->manifest, u->section, d->options, d->n_options, &config, errs) == 0 &&
-        d->ops->check_config && d->ops->check_config(config, &err) < 0)
+        image_check_config(core, u->image, config, &err) < 0)
         manifest_report(core->manifest, u->section, NULL, &err, errs);
 }
 
@@ -195,7 +201,7 @@ static void load_units(struct core *core, manifest_errors *errs)
         if (!boot_kind(s->kind) || !s->enabled || boot_left_out(core, core->manifest, s, errs))
             continue;
         if (add_unit(core, s, &err) < 0)
-            manifest_report(core->manifest, s, err.code == -ENOENT ? "module" : NULL, &err, errs);
+            manifest_report(core->manifest, s, boot_error_key(&err), &err, errs);
     }
     manifest_set_store_check(core->manifest, store_role, core);
     for (size_t i = 0; i < core->n_units; i++)

@@ -15,6 +15,8 @@
 #include "host/route.h"
 #include "host/timer.h"
 
+struct seat;
+
 #define MAX_UNITS  64
 #define MAX_ROUTES 64
 
@@ -32,6 +34,7 @@ struct unit {
     enum life_state state;
     struct instance *current;
     struct image *image;        /* mapped; restarts use the same copy again */
+    struct seat *seat;          /* isolated handlers: what others hold of it (isolate.h); the core's */
     const struct image *proved; /* the last one that was kept as known good; only compared */
     unsigned images_kept;
     unsigned generation, copies; /* copies: staged so far, for unique names */
@@ -84,6 +87,7 @@ struct core {
         lock; /* units[], n_units, unit->state, generation, current for readers off the main thread */
     pthread_mutex_t fd_lock;
     struct stored_fd *fds;
+    struct seat *seats; /* of isolated handlers, removed ones too; main thread */
     int64_t started_at;
     _Atomic bool stopping; /* not ready any more */
     int exit_code;         /* set by the supervisor: end with it */

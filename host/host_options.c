@@ -241,6 +241,33 @@ static const odto_option instance_options[] = {
      .choices = "debug|info|warn|error",
      .flags = ODTO_OPTION_LIVE,
      .help = "Instead of the level in [log]."},
+    {.name = "isolate",
+     .type = ODTO_OPT_ENUM,
+     .choices = "thread|process",
+     .help = "`process`: in a worker process of its own, which may crash, hang or leak without touching the "
+             "rest (services and handlers). When unset: `process` for handlers that are not trusted, else "
+             "`thread`."},
+    {.name = "trusted",
+     .type = ODTO_OPT_BOOL,
+     .help = "A handler that may run on threads of the host. When unset: yes for the handlers shipped with "
+             "it."},
+    {.name = "isolate_memory",
+     .type = ODTO_OPT_SIZE,
+     .default_value = "0",
+     .min = 0,
+     .max = INT64_C(1) << 46,
+     .help = "With `isolate = process`: resident memory over which the worker is killed; 0: no limit."},
+    {.name = "isolate_grace",
+     .type = ODTO_OPT_DURATION,
+     .default_value = "2s",
+     .min = 0,
+     .max = 25 * ODTO_SEC,
+     .help = "With `isolate = process`: how long an attempt may outlast its deadline before the worker is "
+             "killed."},
+    {.name = "isolate_environment",
+     .type = ODTO_OPT_LIST,
+     .help = "With `isolate = process`: environment variables the worker gets beside PATH, HOME, LANG, LC_*, "
+             "TZ, TMPDIR, LD_LIBRARY_PATH and the sanitizers' options."},
 };
 
 static const odto_option handler_options[] = {

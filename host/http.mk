@@ -5,6 +5,7 @@ libhosthttp_la_SOURCES = \
   %D%/http_api.c \
   %D%/http_builtin.c \
   %D%/http_conn.c \
+  %D%/http_export.c %D%/http_export.h \
   %D%/http_gate.c \
   %D%/http_listen.c \
   %D%/http_loop.c \

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Percent-decoded; '+' is a blank where plus is set (forms). An incomplete %XX stays as it is. */
-static odto_slice decode(odto_http_request *rq, odto_slice s, bool plus)
+odto_slice request_decode(odto_http_request *rq, odto_slice s, bool plus)
 {
     if (!memchr(s.p, '%', s.n) && !(plus && memchr(s.p, '+', s.n)))
         return s;
@@ -42,7 +42,7 @@ static odto_slice api_param(const odto_http_request *rq, const char *name)
 {
     for (unsigned i = 0; rq->route && i < rq->n_params; i++) {
         if (odto_slice_eq(pattern_param(rq->route->pattern, i), name))
-            return decode((odto_http_request *)(uintptr_t)rq, rq->params[i], false);
+            return request_decode((odto_http_request *)(uintptr_t)rq, rq->params[i], false);
     }
     return odto_slice_of(NULL, 0);
 }
@@ -55,9 +55,9 @@ static odto_slice api_query(const odto_http_request *rq, const char *name)
         odto_slice pair = odto_slice_of(q.p, amp ? (size_t)(amp - q.p) : q.n);
         const char *eq = pair.n ? memchr(pair.p, '=', pair.n) : NULL;
         odto_slice key = odto_slice_of(pair.p, eq ? (size_t)(eq - pair.p) : pair.n);
-        if (key.n && odto_slice_eq(decode(own, key, true), name)) {
+        if (key.n && odto_slice_eq(request_decode(own, key, true), name)) {
             odto_slice v = eq ? odto_slice_of(eq + 1, pair.n - key.n - 1) : odto_slice_of("", 0);
-            return v.n ? decode(own, v, true) : odto_slice_of("", 0);
+            return v.n ? request_decode(own, v, true) : odto_slice_of("", 0);
         }
         q = amp ? odto_slice_of(amp + 1, q.n - pair.n - 1) : odto_slice_of(NULL, 0);
     }

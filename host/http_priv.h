@@ -93,6 +93,8 @@ bool pattern_same(const char *a, const char *b); /* equal but for parameter name
 const char *pattern_check(const char *pattern, unsigned *params);
 /* Name of the k-th parameter of the pattern. */
 odto_slice pattern_param(const char *pattern, unsigned k);
+/* http_api.c: percent-decoded into the request's arena where it must be; plus: '+' is a blank */
+odto_slice request_decode(odto_http_request *rq, odto_slice s, bool plus);
 /* More specific first; at the same path an owner's before a built-in one. */
 int route_compare(const http_route *a, const http_route *b);
 

@@ -55,7 +55,8 @@ struct instance {
     _Atomic bool wants_handlers; /* it asked for the handlers: reloaded when one comes or goes */
     _Atomic bool failed;         /* it said so through api->fail; failure is set before */
     odto_error failure;
-    _Atomic uint64_t settled_good, settled_bad; /* events acknowledged; returned or rejected */
+    _Atomic uint64_t settled_good,
+        settled_bad; /* events acknowledged, attempts of a worker that ended; returned or rejected */
     bool abandoned; /* a callback or thread did not come back; written by the main thread, under lock */
 };
 

@@ -16,9 +16,10 @@ struct image {
     char hash[LOADER_HASH_LEN + 1]; /* of the copy */
     odto_head head;                 /* from the note */
     const odto_plugin *descriptor;  /* NULL until opened */
-    void *handle;
-    struct foreign_image *foreign; /* threads and keys it made by itself */
-    unsigned refs;                 /* instances (old and rolled back generations) that use it */
+    void *handle;                   /* NULL: a worker process has mapped it (isolate.h) */
+    struct isolated *isolated;      /* what there is instead */
+    struct foreign_image *foreign;  /* threads and keys it made by itself */
+    unsigned refs;                  /* instances (old and rolled back generations) that use it */
 };
 
 /* The file of `module` along search ("DIR:DIR"); a module with a slash is a path. Fills out (PATH_MAX-ish

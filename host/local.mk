@@ -13,6 +13,14 @@ odto_host_SOURCES = \
   host/foreign.c host/foreign.h \
   host/init.c host/init.h \
   host/instance.c host/instance.h \
+  host/isolate.c host/isolate.h host/isolate_priv.h host/isolate_shared.h \
+  host/isolate_config.c \
+  host/isolate_events.c \
+  host/isolate_http.c \
+  host/isolate_ops.c \
+  host/isolate_process.c \
+  host/isolate_runs.c \
+  host/isolate_serve.c \
   host/lifecycle.c host/lifecycle.h \
   host/loader.c host/loader.h \
   host/main.c \
@@ -26,7 +34,8 @@ odto_host_SOURCES = \
   host/dlq.c \
   host/verbs.c host/verbs.h \
   host/watchdog.c host/watchdog.h \
-  host/web.c
+  host/web.c \
+  host/wire.c host/wire.h
 odto_host_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/host $(ELF_CFLAGS) $(JSONC_CFLAGS) $(NETTLE_CFLAGS) \
   -DODTO_SYSCONFDIR=\"$(sysconfdir)\"
 # pthread_create and pthread_key_create of a plugin go through foreign.c
@@ -37,3 +46,21 @@ pkglibexec_PROGRAMS += odto-probe
 odto_probe_SOURCES = host/probe_main.c host/foreign.c host/foreign.h host/loader.c host/loader.h
 odto_probe_CPPFLAGS = $(odto_host_CPPFLAGS)
 odto_probe_LDADD = libhostops.la libodto.la $(ELF_LIBS) $(NETTLE_LIBS) -ldl
+
+# the process an isolated plugin runs in
+pkglibexec_PROGRAMS += odto-worker
+odto_worker_SOURCES = \
+  host/foreign.c host/foreign.h \
+  host/isolate_config.c host/isolate_shared.h \
+  host/loader.c host/loader.h \
+  host/timer.c host/timer.h \
+  host/wire.c host/wire.h \
+  host/worker.h \
+  host/worker_api.c \
+  host/worker_events.c \
+  host/worker_http.c \
+  host/worker_lane.c \
+  host/worker_main.c \
+  host/worker_runs.c
+odto_worker_CPPFLAGS = $(odto_host_CPPFLAGS)
+odto_worker_LDADD = libroute.la libhostops.la libodto.la $(ELF_LIBS) $(NETTLE_LIBS) -ldl -lpthread

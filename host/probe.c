@@ -2,6 +2,7 @@
  * odto-probe. */
 #include "host/probe.h"
 #include "host/crash.h"
+#include "host/isolate.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,7 @@
 
 extern char **environ;
 
-static void probe_program(char *out, size_t size)
+void helper_program(const char *name, char *out, size_t size)
 {
     char exe[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
@@ -27,14 +28,13 @@ static void probe_program(char *out, size_t size)
     char *slash = strrchr(exe, '/');
     if (slash)
         *slash = '\0';
-    static const char *const beside[] = {"odto-probe",
-                                         "../libexec/odto/odto-probe"}; /* build tree; any prefix */
+    static const char *const beside[] = {"", "../libexec/odto/"}; /* build tree; any prefix */
     for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++) {
-        snprintf(out, size, "%.4000s/%s", exe, beside[i]);
+        snprintf(out, size, "%.4000s/%s%s", exe, beside[i], name);
         if (access(out, X_OK) == 0)
             return;
     }
-    snprintf(out, size, "%s/odto-probe", ODTO_LIBEXECDIR);
+    snprintf(out, size, "%s/%s", ODTO_LIBEXECDIR, name);
 }
 
 static int spawn_probe(char *const argv[], int out_fd, pid_t *pid)
@@ -87,7 +87,7 @@ static int run_probe(const struct image *image, const char *section, const char 
                      int64_t timeout_ns, odto_error *err)
 {
     char program[PATH_MAX + 16], words[480];
-    probe_program(program, sizeof program);
+    helper_program("odto-probe", program, sizeof program);
     int fds[2];
     if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
         return odto_fail(err, -errno, "can't probe %s: %s", image->source, strerror(errno));
@@ -170,18 +170,29 @@ static bool quarantined(const struct core *core, const char *hash, odto_error *e
     return true;
 }
 
-static struct image *open_staged(struct unit *u, struct image *image, const char *section,
-                                 const char *manifest_path, odto_error *err)
+/* Map it here, or have a worker describe it. */
+static int open_image(struct unit *u, struct image *image, const manifest_section *section, const char *file,
+                      odto_error *err)
+{
+    if (!isolate_wanted(section, u->kind, file))
+        return loader_open(image, err);
+    if (u->kind == ODTO_KIND_HANDLER && !isolate_seat(u))
+        return odto_fail(err, -ENOMEM, "no memory");
+    return isolate_open(u->core, u->name, image, err);
+}
+
+static struct image *open_staged(struct unit *u, struct image *image, const manifest_section *section,
+                                 const char *file, const char *manifest_path, odto_error *err)
 {
     const odto_config *c = manifest_host(u->core->manifest);
     int r = 0;
     if (odto_config_bool(c, "probe") && !was_probed(u->core, image->hash)) {
-        r = run_probe(image, section, manifest_path, odto_config_int(c, "probe_timeout"), err);
+        r = run_probe(image, section->name, manifest_path, odto_config_int(c, "probe_timeout"), err);
         if (r == 0)
             remember_probed(u->core, image->hash);
     }
     if (r == 0)
-        r = loader_open(image, err);
+        r = open_image(u, image, section, file, err);
     if (r == 0)
         return image;
     loader_close(image, false);
@@ -215,5 +226,5 @@ struct image *unit_map_probed(struct unit *u, const char *file, const manifest_s
             return NULL;
         log_write(u->core->log, ODTO_WARN, NULL, "%s: its last known good copy is used", u->name);
     }
-    return open_staged(u, image, section->name, manifest_path, err);
+    return open_staged(u, image, section, file, manifest_path, err);
 }

@@ -11,4 +11,6 @@ struct image *unit_map_probed(struct unit *u, const char *file, const manifest_s
                               const char *manifest_path, odto_error *err);
 /* Remember that this unit's copy works: called when it has been READY and calm. */
 void probe_mark_good(struct unit *u);
+/* Path of a program of this host that is not in PATH: odto-probe, odto-worker. */
+void helper_program(const char *name, char *out, size_t size);
 #endif

@@ -4,6 +4,7 @@
 #include "host/reload.h"
 #include "host/boot.h"
 #include "host/crash.h"
+#include "host/isolate.h"
 #include "host/probe.h"
 #include "host/swap.h"
 
@@ -73,7 +74,8 @@ static int find_image(struct plan *p, struct change *c, odto_error *err)
         return r;
     bool forced = p->only && strcmp(p->only, c->section->name) == 0;
     if (c->unit && c->unit->image && loader_hash(file, hash) == 0 &&
-        strcmp(hash, c->unit->image->hash) == 0 && !forced) {
+        strcmp(hash, c->unit->image->hash) == 0 && !forced &&
+        !c->unit->image->isolated == !isolate_wanted(c->section, c->unit->kind, file)) {
         c->image = c->unit->image;
         return 0;
     }
@@ -101,7 +103,7 @@ static void check_change(struct plan *p, struct change *c)
     const odto_config *config = NULL;
     odto_error err = {0};
     if (manifest_config(p->next, c->section, d->options, d->n_options, &config, &p->errs) == 0 &&
-        d->ops->check_config && d->ops->check_config(config, &err) < 0)
+        image_check_config(p->core, c->image, config, &err) < 0)
         manifest_report(p->next, c->section, NULL, &err, &p->errs);
     if (c->unit && c->unit->kind == ODTO_KIND_BRIDGE && c->unit->current) {
         if (c->replace || manifest_compare(c->unit->section, c->section) == MANIFEST_RELOAD)
@@ -135,7 +137,7 @@ static void check(struct plan *p)
         else if (!c->unit)
             c->fresh = boot_unit_new(p->core, s);
         if (err.code || find_image(p, c, &err) < 0)
-            manifest_report(p->next, s, err.code == -ENOENT ? "module" : NULL, &err, &p->errs);
+            manifest_report(p->next, s, boot_error_key(&err), &err, &p->errs);
     }
     if (!p->next)
         return;
@@ -256,6 +258,16 @@ static void handlers_changed(struct plan *p)
     }
 }
 
+/* Does what user holds of the unit change with this reload? A seat outlasts generations, but not the step
+ * between worker and thread. */
+static bool sits(const struct plan *p, const struct unit *user, const struct unit *used)
+{
+    for (size_t i = 0; user->current && atomic_load(&user->current->wants_handlers) && i < p->n; i++)
+        if (p->changes[i].unit == used && p->changes[i].image && used->image)
+            return used->image->isolated && !p->changes[i].image->isolated;
+    return false;
+}
+
 static bool uses(const struct unit *user, const struct unit *used)
 {
     for (size_t i = 0; user->current && i < user->current->n_uses; i++)
@@ -274,7 +286,7 @@ static size_t group(struct plan *p, struct unit *u, struct swap_item *items)
         struct unit *w = core->units[i];
         bool in = w == u;
         for (size_t k = 0; !in && k < n; k++)
-            in = uses(w, items[k].unit);
+            in = uses(w, items[k].unit) || sits(p, w, items[k].unit);
         struct change *c = change_of(p, w);
         if (!in || !c)
             continue;

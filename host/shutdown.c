@@ -2,6 +2,7 @@
  * short. */
 #include "host/boot.h"
 #include "host/control.h"
+#include "host/isolate.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -88,6 +89,7 @@ void core_free(struct core *core)
         close(core->wake_fd);
     if (left_behind)
         return; /* threads of an abandoned plugin may use the rest until the process ends */
+    isolate_free(core);
     timer_service_free(core->timers);
     metrics_free(core->metrics);
     event_pool_free(core->pool);

@@ -5,6 +5,7 @@
  * within `period`: FAILED. Backoff 0.2 s doubling to 30 s with jitter; the streak is forgotten after 60 s
  * READY. */
 #include "host/core.h"
+#include "host/isolate.h"
 #include "host/probe.h"
 
 #include <errno.h>
@@ -72,6 +73,7 @@ void unit_unmap(struct unit *u, struct image *image)
 {
     if (!image || image->refs)
         return;
+    isolate_close(image);
     if (loader_close(image, false) < 0) {
         u->images_kept++;
         odto_metric_add(u->m_kept, 1);
@@ -227,6 +229,13 @@ static void give_up(struct unit *u, const char *why)
     }
 }
 
+/* A worker that died over a job or an event after it had done others: what killed it is bounded by the
+ * attempts of that job, and the plugin is not given up for it. */
+static bool worked(const struct instance *in)
+{
+    return in && in->image->isolated && atomic_load(&in->settled_good) > 0;
+}
+
 void unit_failed(struct unit *u, const odto_error *err, bool permanent)
 {
     char text[1400];
@@ -237,11 +246,12 @@ void unit_failed(struct unit *u, const odto_error *err, bool permanent)
         u->core->exit_code = EX_SOFTWARE;
         return;
     }
-    if (u->ready_since && odto_now_ns() - u->ready_since > CALM)
+    bool useful = worked(u->current);
+    if (useful || (u->ready_since && odto_now_ns() - u->ready_since > CALM))
         u->streak = 0;
     u->streak++;
     u->ready_since = 0;
-    bool over = too_many(u);
+    bool over = !useful && too_many(u);
     int64_t wait = backoff(u), now = odto_now_ns();
     users_down(u, now + unit_int(u, "stop_timeout"), now + wait);
     instance_down(u, now, false);

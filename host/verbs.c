@@ -108,8 +108,8 @@ static void describe_unit(struct unit *u, odto_buf *out)
     odto_buf_printf(out, ",\"required\":%s,",
                     odto_config_bool(u->section->host, "required") ? "true" : "false");
     odto_buf_printf(
-        out, "\"isolate\":\"no\",\"restarts\":%llu,\"uptimeMs\":%lld,\"threads\":%zu,\"imagesKept\":%u,",
-        (unsigned long long)u->restarts,
+        out, "\"isolate\":\"%s\",\"restarts\":%llu,\"uptimeMs\":%lld,\"threads\":%zu,\"imagesKept\":%u,",
+        u->image && u->image->isolated ? "process" : "no", (unsigned long long)u->restarts,
         (long long)(u->state == LIFE_READY && u->ready_since ? (odto_now_ns() - u->ready_since) / ODTO_MS
                                                              : 0),
         u->current ? u->current->n_threads : 0, u->images_kept);

@@ -26,7 +26,7 @@ struct odto_http_request {
     struct task *frame;
     uint64_t id;
     const struct served *route;
-    odto_slice method, path, body, peer;
+    odto_slice method, path, body, peer, query_string;
     odto_uuid correlation;
     struct pair *params, *query, *headers;
     size_t n_params, n_query, n_headers;
@@ -86,6 +86,7 @@ void http_request(struct worker *w, struct task *t)
     rq->path = wire_get_bytes(&t->in);
     rq->body = wire_get_bytes(&t->in);
     rq->peer = wire_get_bytes(&t->in);
+    rq->query_string = wire_get_bytes(&t->in);
     wire_get(&t->in, &rq->correlation, sizeof rq->correlation);
     struct pair *at = rq->pairs, *end = rq->pairs + PAIRS;
     get_pairs(&t->in, &at, &rq->params, &rq->n_params, end);
@@ -137,6 +138,11 @@ static odto_slice http_body(const odto_http_request *rq)
 static odto_slice http_peer(const odto_http_request *rq)
 {
     return rq->peer;
+}
+
+static odto_slice http_query_string(const odto_http_request *rq)
+{
+    return rq->query_string;
 }
 
 static const odto_uuid *http_correlation(const odto_http_request *rq)
@@ -308,6 +314,7 @@ const odto_http_api worker_http_api = {
     .body = http_body,
     .peer = http_peer,
     .correlation = http_correlation,
+    .query_string = http_query_string,
     .reply = http_reply,
     .reply_error = http_reply_error,
     .reply_stream = http_reply_stream,

@@ -15,10 +15,11 @@ endif
 endif
 # plugins: part of the top Makefile. plugins.d holds links to what was built, so that a host in the build tree finds it.
 all-local: plugins.d/.made
-plugins.d/.made: $(plugins_LTLIBRARIES)
+plugins.d/.made: $(plugins_LTLIBRARIES) $(top_srcdir)/plugins/handlers/trusted
 	@$(MKDIR_P) plugins.d
 	@for la in $(plugins_LTLIBRARIES); do \
 	  so=$$(dirname $$la)/.libs/$$(basename $$la .la).so; $(LN_S) -f ../$$so plugins.d/; done
+	@cp $(top_srcdir)/plugins/handlers/trusted plugins.d/trusted
 	@touch $@
 clean-local:
 	rm -rf plugins.d

@@ -1,4 +1,5 @@
-# plugins/handlers: what executes jobs
+# plugins/handlers: what executes jobs. `trusted` lists those a host runs on its own threads unless told otherwise.
+dist_plugins_DATA = plugins/handlers/trusted
 handlers_common = \
   plugins/handlers/common/command.c \
   plugins/handlers/common/command.h \

@@ -18,10 +18,10 @@ def _sanitizers():
 SANITIZED = _sanitizers()
 
 
-def build(path, *faults, build_name="base", extra=()):
-    """Compile the fixture to path; faults without their FAULT_ prefix."""
-    src = odto.SRC / "tests" / "plugins" / "fixture.c"
-    command = [*CC, "-std=gnu17", "-O1", "-g", "-fPIC", "-shared", "-fvisibility=hidden", *SANITIZED,
+def build(path, *faults, build_name="base", extra=(), source="fixture"):
+    """Compile the fixture (or another source of tests/plugins) to path; faults without their FAULT_ prefix."""
+    src = odto.SRC / "tests" / "plugins" / f"{source}.c"
+    command = [*CC, "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-g", "-fPIC", "-shared", "-fvisibility=hidden", *SANITIZED,
                f"-I{odto.SRC / 'contracts' / 'include'}", f'-DFIXTURE_BUILD="{build_name}"',
                *[f"-DFAULT_{f}=1" for f in faults], *extra, str(src), str(odto.BUILD / ".libs" / "libodto.a"),
                "-ljson-c", "-lpcre2-8", "-Wl,--exclude-libs,ALL", "-o", str(path) + ".new"]

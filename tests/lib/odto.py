@@ -395,7 +395,7 @@ class Host:
         """Write the manifest as it is now (start does it as well)."""
         host = self.manifest["host"]
         host.setdefault("data_dir", str(self.data))
-        host.setdefault("plugin_dir", str(BUILD / ".libs"))
+        host.setdefault("plugin_dir", str(BUILD / "plugins.d"))
         self.file.write_text(self.manifest.text())
 
     def environment(self):
