@@ -152,6 +152,24 @@ def handlers():
         row("exec handler", r["done_per_second"], "/s", 600, 1500, "/bin/cat")
 
 
+def isolated():
+    """The same quick C handler on threads of the host and in a worker process; what the worker takes beside."""
+    rate, p50 = {}, {}
+    memory = {f"route {t}": {"transport": "memory"} for t in ("jobs.created", "jobs.completed")}
+    for isolate in ("thread", "process"):
+        with odto.Host({**memory, "store main": {"sync": "off"}, "handler builtin": {"isolate": isolate}}) as host:
+            load(host, "-n", JOBS // 6, "-c", 64)
+            rate[isolate] = load(host, "-n", JOBS // 2, "-c", 64)["done_per_second"]
+            p50[isolate] = load(host, "-n", 2000, "-c", 16, "-R", 500, "--track")["completed_ms"]["p50"]
+            children = pathlib.Path("/proc", str(host.process.pid), "task").glob("*/children")
+            workers = [usage(int(pid))[1] for c in children for pid in c.read_text().split()]
+    row("isolate = process: jobs/s of a quick handler", rate["process"], "/s", 10000, 30000,
+        f"{rate['thread']:,.0f}/s with isolate = thread")
+    row("isolate = process: accept to COMPLETED p50 at 500/s", p50["process"], "ms", 10, 5,
+        f"{p50['thread']:.2f} ms with isolate = thread", more=False)
+    row("isolate = process: memory of an idle worker", max(workers), "MB", 20, 10, more=False)
+
+
 def idle():
     host = odto.Host()
     with host:
@@ -243,7 +261,7 @@ def servers():
 
 def programs():
     """Figures of the C benchmarks, as they print them."""
-    for name in ("bench_route", "bench_spool", "bench_sqlite", "bench_http.sh"):
+    for name in ("bench_route", "bench_spool", "bench_sqlite", "bench_wire", "bench_http.sh"):
         path = odto.BUILD / "tests" / "bench" / name
         if name.endswith(".sh"):
             path = odto.SRC / "tests" / "bench" / name
@@ -257,8 +275,8 @@ def programs():
             rows.append((name, 0, "", 1, 1, "UNDER", ""))
 
 
-ALL = {"durable": durable, "memory_routes": memory_routes, "latency": latency, "handlers": handlers, "idle": idle, "backlog": backlog,
-       "servers": servers, "programs": programs}
+ALL = {"durable": durable, "memory_routes": memory_routes, "latency": latency, "handlers": handlers, "isolated": isolated, "idle": idle,
+       "backlog": backlog, "servers": servers, "programs": programs}
 
 
 def main():
