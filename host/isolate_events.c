@@ -10,6 +10,7 @@
 
 #define LOANS_MAX 65536u
 #define MANY      65536u /* events of one publish */
+#define PUBLISHES 512u   /* under way; a worker keeps to half of it */
 
 struct publish_job { /* one publish on its way, also its done argument */
     struct publish_job *next;
@@ -176,6 +177,7 @@ static void job_unref(struct publish_job *j)
         return;
     for (uint32_t i = 0; i < j->n; i++)
         event_unref(j->events[i]);
+    atomic_fetch_sub(&j->p->publishes, 1);
     proxy_unref(j->p);
     free(j);
 }
@@ -251,7 +253,7 @@ void proxy_end_publisher(struct proxy *p)
 bool proxy_publish(struct proxy *p, uint64_t id, struct wire_in *in)
 {
     uint32_t route = wire_get_u32(in), flags = wire_get_u32(in), n = wire_get_u32(in);
-    if (in->bad || route >= p->core->n_routes || n > MANY)
+    if (in->bad || route >= p->core->n_routes || n > MANY || atomic_load(&p->publishes) >= PUBLISHES)
         return false;
     struct publish_job *j = calloc(1, sizeof *j + n * sizeof j->events[0]);
     if (!j) {
@@ -261,6 +263,7 @@ bool proxy_publish(struct proxy *p, uint64_t id, struct wire_in *in)
     *j = (struct publish_job){.p = p, .id = id, .route = p->core->routes[route]};
     atomic_init(&j->refs, 1);
     atomic_fetch_add(&p->refs, 1);
+    atomic_fetch_add(&p->publishes, 1);
     int r = 0;
     while (r == 0 && j->n < n) {
         uint32_t valid = wire_get_u32(in) & ODTO_EVENT_VALID;

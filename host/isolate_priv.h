@@ -80,6 +80,7 @@ struct proxy {
     /* events */
     struct loan *loans;
     size_t n_loans, next_loan;
+    atomic_uint publishes;                /* under way */
     struct publish_job *jobs, **jobs_end; /* those that may wait for room */
     bool publisher;
     pthread_t publisher_thread;
@@ -91,6 +92,7 @@ struct proxy {
     /* the link thread's alone */
     struct mirror *mirrors;
     int64_t ticked_at, reported_since;
+    unsigned fds_put;
     uint64_t cpu_before;
 };
 

@@ -155,7 +155,7 @@ static void read_words(struct proxy *p)
 {
     char text[400];
     ssize_t n;
-    while ((n = read(p->err_fd, text, sizeof text - 1)) > 0) {
+    for (int i = 0; i < 16 && (n = read(p->err_fd, text, sizeof text - 1)) > 0; i++) { /* then the rest */
         text[n] = '\0';
         for (char *at = text, *line; (line = strsep(&at, "\n"));) {
             if (!*line)

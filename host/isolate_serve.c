@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define FD_NAMES 256
+#define FDS_PUT  256 /* descriptors one worker may hand over */
 
 odto_buf *proxy_reply_begin(struct proxy *p, uint64_t id, int r, const odto_error *err)
 {
@@ -177,16 +178,18 @@ static bool take_fd(struct proxy *p, struct wire_in *in)
     odto_slice note = wire_get_bytes(in);
     if (fd < 0)
         return false;
-    if (!in->bad && name && p->in->handle.api->fd_put(&p->in->handle, name, fd, note) == 0)
+    if (!in->bad && name && p->fds_put++ < FDS_PUT &&
+        p->in->handle.api->fd_put(&p->in->handle, name, fd, note) == 0)
         return true;
     close(fd);
-    return !in->bad && name;
+    return false;
 }
 
 static void give_fd(struct proxy *p, uint64_t id, const char *name)
 {
     odto_buf note = {0};
     int fd = name ? p->in->handle.api->fd_take(&p->in->handle, name, &note) : -EINVAL;
+    p->fds_put -= fd >= 0 && p->fds_put > 0;
     odto_buf *b = proxy_reply_begin(p, id, fd < 0 ? fd : 0, NULL);
     wire_bytes(b, odto_slice_of(note.p, note.n));
     wire_end(&p->link, fd < 0 ? -1 : fd);
