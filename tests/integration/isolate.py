@@ -85,10 +85,10 @@ class Load(threading.Thread):
 
     def end(self):
         """All that was accepted has ended; outcomes of the last attempts."""
+        wait_until(lambda: len(self.ids) > 20 or self.bad, 30, "there was load")
         self.stop.set()
         self.join(30)
         equal(self.bad[:3], [], "refused jobs")
-        check(len(self.ids) > 20, f"there was load ({len(self.ids)})")
         equal(len(set(self.ids)), len(self.ids))
         return [self.host.wait_job(i, timeout=30) for i in self.ids]
 
