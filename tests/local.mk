@@ -22,3 +22,4 @@ include tests/bench/bench.mk
 include tests/integration/processor.mk
 include tests/integration/pty.mk
 include tests/bridges.mk
+include tests/browser/local.mk

@@ -187,7 +187,7 @@ export class Connection {
       this.#stopped();
       this.#handlers.ended(this.#exit?.text ?? '');
     } else {
-      this.#later(error ? REASONS[error.code] ?? error.text : reason, error?.code.endsWith('_CAP'));
+      this.#later(error ? REASONS[error.code] ?? error.text : '', error?.code.endsWith('_CAP'));
     }
   }
 
@@ -212,7 +212,7 @@ export class Connection {
   }
 
   #later(reason, atOnce) {
-    this.lastReason = reason || 'The connection to the terminal is lost.';
+    this.lastReason = reason || 'The terminal broker can\'t be reached.';
     this.#watchOutage();
     const wait = backoff(this.attempts++);
     if (atOnce) this.#outage();

@@ -107,10 +107,10 @@ export class Fallback {
   #draw(failed) {
     const rates = this.#samples.map(s => s.rate).filter(r => r !== null);
     const seconds = Math.round((this.#samples.length - 1) * EVERY_MS / 1000);
-    const now = rates.at(-1) ?? 0, top = Math.max(1, ...rates);
+    const now = rates.at(-1) ?? 0, top = Math.max(0, ...rates), scale = Math.max(1, top);
     this.#caption.textContent = rates.length === 0 ? 'Jobs finished a second: one more moment …'
       : `Jobs finished a second over ${seconds} s: ${now.toFixed(1)} now, ${top.toFixed(1)} at most. ${figure(failed)} failed in all.`;
-    const x = i => rates.length < 2 ? WIDTH : WIDTH * i / (rates.length - 1), y = r => HEIGHT - FOOT - (HEIGHT - 2 * FOOT) * r / top;
+    const x = i => rates.length < 2 ? WIDTH : WIDTH * i / (rates.length - 1), y = r => HEIGHT - FOOT - (HEIGHT - 2 * FOOT) * r / scale;
     const line = rates.map((r, i) => `${i ? 'L' : 'M'}${x(i).toFixed(1)} ${y(r).toFixed(1)}`).join('');
     const grid = [0.25, 0.5, 0.75].map(k => make('svg:line', {class: 'plot-grid', x1: 0, x2: WIDTH, y1: HEIGHT * k, y2: HEIGHT * k}));
     this.#plot.replaceChildren(...grid, ...(rates.length > 1 ? [
@@ -124,7 +124,7 @@ export class Fallback {
     let jobs;
     try { jobs = await getJson('api/jobs/recent?limit=5'); } catch { return; }
     if (!Array.isArray(jobs) || jobs.length === 0) return this.#jobs.replaceChildren();
-    const row = j => make('tr', {}, make('td', {class: 'mono'}, String(j.id).slice(0, 8)), make('td', {}, String(j.type)),
+    const row = j => make('tr', {}, make('td', {class: 'mono'}, String(j.id).slice(-8)), make('td', {}, String(j.type)),
       make('td', {class: `job-${String(j.status).toLowerCase().replace(/[^a-z]/g, '')}`}, String(j.status).toLowerCase()),
       make('td', {class: 'mono'}, new Date(j.createdAt).toLocaleTimeString()));
     return this.#jobs.replaceChildren(make('table', {}, make('caption', {}, 'Latest jobs'),

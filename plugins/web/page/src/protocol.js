@@ -103,9 +103,10 @@ export class BinaryWire {
         this.#end = Math.max(end, this.#end ?? 0);
         return seen >= bytes.length - 9 ? null : {kind: 'output', data: bytes.subarray(9 + seen), end};
       }
-      case 'N': {
+      case 'N':
+      case 'E': {
         const m = json();
-        return {kind: m.error || /^[A-Z_]+$/.test(m.code ?? '') && isError(m.code) ? 'error' : 'notice', text: String(m.text ?? m.message ?? ''), code: m.code};
+        return {kind: bytes[0] === 69 ? 'error' : 'notice', text: String(m.text ?? ''), code: String(m.code ?? '')};
       }
       case 'X': {
         const m = json();
@@ -114,9 +115,4 @@ export class BinaryWire {
       default: return null;
     }
   }
-}
-
-function isError(code) {
-  return ['AUTH_REQUIRED', 'AUTH_FAILED', 'GLOBAL_CAP', 'PER_IP_CAP', 'INVALID_TOKEN', 'SESSION_NOT_FOUND',
-    'PTY_SPAWN_FAILED', 'INTERNAL_ERROR'].includes(code);
 }

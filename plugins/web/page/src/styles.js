@@ -1,5 +1,6 @@
-// xterm.js writes its rules into <style> elements. The page's policy allows no inline style, and a constructed
-// style sheet is none: who asks for a <style> gets an element that passes what is written into it to one of those.
+// The page's policy allows no inline style, neither <style> elements nor style="…". xterm.js writes both. What is set
+// through the object model is allowed, so: who asks for a <style> gets an element that passes what is written into it to
+// a constructed style sheet, and a style attribute is set as the element's style.
 const real = Document.prototype.createElement;
 
 function standIn(element) {
@@ -21,4 +22,9 @@ function standIn(element) {
 
 Document.prototype.createElement = function createElement(name, ...rest) {
   return String(name).toLowerCase() === 'style' ? standIn(real.call(this, 'x-style')) : real.call(this, name, ...rest);
+};
+
+const setAttribute = Element.prototype.setAttribute;
+Element.prototype.setAttribute = function setOrStyle(name, value) {
+  if (String(name).toLowerCase() === 'style' && this.style) this.style.cssText = value; else setAttribute.call(this, name, value);
 };

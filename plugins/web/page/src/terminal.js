@@ -35,10 +35,7 @@ function clipboard(offer) {
   };
 }
 
-// 60 columns at least where that leaves the text readable: below that the dashboard shows less.
-function fontSize(width, wanted) {
-  return Math.max(9, Math.min(wanted, Math.floor(width / 60 / 0.602 * 2) / 2));
-}
+const FONT_MIN = 9, COLUMNS = 60; // the dashboard needs so many columns for its short form
 
 export class Screen {
   #fit = new FitAddon();
@@ -50,7 +47,7 @@ export class Screen {
   constructor(element, {input, resized, offerCopy}) {
     this.#element = element;
     const term = this.term = new Terminal({
-      allowProposedApi: true, fontFamily: FONT, fontSize: fontSize(element.clientWidth, this.#wanted), lineHeight: 1.1,
+      allowProposedApi: true, fontFamily: FONT, fontSize: this.#wanted, lineHeight: 1.1,
       scrollback: 5000, minimumContrastRatio: 4.5, macOptionIsMeta: true, theme: DARK, cursorBlink: false,
       linkHandler: {activate: (event, uri) => window.confirm(`Open this address?\n\n${uri}`) && openPage(uri), allowNonHttpProtocols: false},
     });
@@ -103,12 +100,16 @@ export class Screen {
 
   fit() {
     if (this.#element.clientWidth === 0 || this.#element.clientHeight === 0) return;
-    this.term.options.fontSize = fontSize(this.#element.clientWidth, this.#wanted);
+    let size = this.#wanted;
+    do { // smaller on a narrow screen, as long as it can be read
+      this.term.options.fontSize = size;
+      size -= 0.5;
+    } while (size >= FONT_MIN && this.#fit.proposeDimensions()?.cols < COLUMNS);
     this.#fit.fit();
   }
 
   zoom(step) {
-    this.#wanted = Math.max(9, Math.min(32, this.#wanted + step));
+    this.#wanted = Math.max(FONT_MIN, Math.min(32, this.#wanted + step));
     localStorage.setItem('odto_font', String(this.#wanted));
     this.fit();
   }
