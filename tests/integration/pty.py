@@ -319,7 +319,7 @@ def _(b):
     c.resize(100, 40)
     c.type("stty size\r").expect("40 100\r\n")
     c.resize(1, 1000)
-    c.type("stty size\r").expect("200 2\r\n")
+    c.type("while [ \"$(stty size)\" != '200 2' ]; do sleep 0.02; done; echo si''zed\r").expect("sized\r\n")
     c.send_type("P", b"12345678")
     c.until(lambda x: ("P", b"12345678") in x.log, "ping's answer")
     c.type("exit 3\r")
