@@ -23,3 +23,4 @@ include tests/integration/processor.mk
 include tests/integration/pty.mk
 include tests/bridges.mk
 include tests/browser/local.mk
+include tests/unit/pty.mk

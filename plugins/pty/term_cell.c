@@ -174,7 +174,10 @@ void row_write(odto_buf *out, pen *at, const cell *row, int count, int cols)
             continue;
         }
         if (row[i].ch[0]) {
-            cell_write(out, at, &row[i++]);
+            cell_write(out, at, &row[i]);
+            if (row[i].width == 2 && i + 1 < used && row[i + 1].width) /* its right half was written over */
+                odto_buf_str(out, "\033[D");
+            i++;
             continue;
         }
         int n = 1;

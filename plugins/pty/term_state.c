@@ -68,11 +68,24 @@ static void back_clear(term_state *t)
         back_drop_oldest(t);
 }
 
-static void cell_read(const term_state *t, int row, int col, cell *out)
+/* The right half of a wide character that is gone is as good as erased. */
+static void orphan_erase(cell *row, int col)
+{
+    if (!row[col].width && (!col || row[col - 1].width != 2))
+        row[col].width = 1;
+}
+
+/* The screen that libvterm shows, into t->cols * t->rows cells. */
+static void screen_read(const term_state *t, cell *out)
 {
     VTermScreenCell c;
-    vterm_screen_get_cell(t->screen, (VTermPos){row, col}, &c);
-    cell_from(out, &c, t->modes.reverse);
+    for (int row = 0; row < t->rows; row++, out += t->cols) {
+        for (int col = 0; col < t->cols; col++) {
+            vterm_screen_get_cell(t->screen, (VTermPos){row, col}, &c);
+            cell_from(&out[col], &c, t->modes.reverse);
+            orphan_erase(out, col);
+        }
+    }
 }
 
 /* ---- libvterm's calls ----------------------------------------------------------------------------- */
@@ -103,8 +116,10 @@ static int on_pushline(int cols, const VTermScreenCell *cells, void *user)
     cell row[TERM_MAX_COLS];
     if (t->alt || cols > TERM_MAX_COLS)
         return 0;
-    for (int i = 0; i < cols; i++)
+    for (int i = 0; i < cols; i++) {
         cell_from(&row[i], &cells[i], t->modes.reverse);
+        orphan_erase(row, i);
+    }
     int n = row_used(row, cols);
     line *l = malloc(sizeof *l + (size_t)n * sizeof *l->cells);
     if (!l) {
@@ -117,50 +132,6 @@ static int on_pushline(int cols, const VTermScreenCell *cells, void *user)
     while (t->n_back == TERM_SCROLLBACK || (t->n_back && t->back_bytes > TERM_SCROLLBACK_BYTES))
         back_drop_oldest(t);
     t->back[(t->first + t->n_back++) % TERM_SCROLLBACK] = l;
-    return 1;
-}
-
-static VTermColor color_back(const term_state *t, uint32_t c, bool background)
-{
-    VTermColor fg, bg;
-    vterm_state_get_default_colors(t->state, &fg, &bg);
-    VTermColor out = background ? bg : fg;
-    if (c >> 24 == 1)
-        vterm_color_indexed(&out, (uint8_t)c);
-    else if (c >> 24 == 2)
-        vterm_color_rgb(&out, (uint8_t)(c >> 16), (uint8_t)(c >> 8), (uint8_t)c);
-    return out;
-}
-
-static void cell_back(const term_state *t, const cell *c, VTermScreenCell *out)
-{
-    *out = (VTermScreenCell){.width = (char)(c->width ? c->width : 1),
-                             .fg = color_back(t, c->pen.fg, false),
-                             .bg = color_back(t, c->pen.bg, true)};
-    memcpy(out->chars, c->ch, sizeof c->ch);
-    if (!c->width)
-        out->chars[0] = (uint32_t)-1;
-    uint32_t a = c->pen.attrs;
-    out->attrs.bold = (a & CELL_BOLD) != 0;
-    out->attrs.underline = (a & CELL_UNDERLINE) >> 1 & 3;
-    out->attrs.italic = (a & CELL_ITALIC) != 0;
-    out->attrs.blink = (a & CELL_BLINK) != 0;
-    out->attrs.reverse = (a & CELL_REVERSE) != 0;
-    out->attrs.strike = (a & CELL_STRIKE) != 0;
-    out->attrs.font = ((a & CELL_DIM ? FONT_DIM : 0u) | (a & CELL_INVISIBLE ? FONT_INVISIBLE : 0u)) & 15u;
-}
-
-static int on_popline(int cols, VTermScreenCell *cells, void *user)
-{
-    term_state *t = user;
-    if (!t->n_back)
-        return 0;
-    line *l = t->back[(t->first + --t->n_back) % TERM_SCROLLBACK];
-    static const cell blank = {.width = 1};
-    t->back_bytes -= line_bytes(l);
-    for (int i = 0; i < cols; i++)
-        cell_back(t, i < l->n ? &l->cells[i] : &blank, &cells[i]);
-    free(l);
     return 1;
 }
 
@@ -177,7 +148,6 @@ static const VTermScreenCallbacks screen_calls = {
     .damage = on_damage,
     .movecursor = on_movecursor,
     .sb_pushline = on_pushline,
-    .sb_popline = on_popline,
 };
 
 /* ---- life ------------------------------------------------------------------------------------------ */
@@ -288,8 +258,8 @@ static void alt_enter(term_state *t, int mode)
     if (mode == 1049)
         cursor_saved(t);
     t->primary = calloc((size_t)t->cols * (size_t)t->rows, sizeof *t->primary);
-    for (int i = 0; t->primary && i < t->cols * t->rows; i++)
-        cell_read(t, i / t->cols, i % t->cols, &t->primary[i]);
+    if (t->primary)
+        screen_read(t, t->primary);
     t->alt = true;
 }
 
@@ -531,6 +501,37 @@ size_t term_skip(term_state *t, const char *p, size_t n)
 
 /* ---- the rest ------------------------------------------------------------------------------------------ */
 
+/* A taller screen shows lines of the scrollback again, as xterm has it. (libvterm's own way of asking for
+ * them ends in a null pointer for some sizes.) */
+static void pull_back(term_state *t, int grown)
+{
+    const term_modes *m = &t->modes;
+    size_t n = (size_t)grown < t->n_back ? (size_t)grown : t->n_back;
+    if (t->alt || !n || m->state != MODES_GROUND || m->insert || m->shift || m->charset[0] || m->origin)
+        return;
+    odto_buf b = {0};
+    pen at = pen_now(t);
+    static const pen none = {0};
+    cursor now = cursor_now(t);
+    pen_write(&b, &at, &none);
+    odto_buf_printf(&b, "\033[%zuT", n);
+    for (size_t i = 0; i < n; i++) {
+        const line *l = t->back[(t->first + t->n_back - n + i) % TERM_SCROLLBACK];
+        odto_buf_printf(&b, "\033[%zuH", i + 1);
+        row_write(&b, &at, l->cells, l->n < t->cols ? l->n : t->cols, t->cols);
+    }
+    odto_buf_printf(&b, "\033[%d;%dH", now.pos.row + (int)n + 1, now.pos.col + 1);
+    pen_write(&b, &at, &now.pen);
+    if (!b.failed)
+        term_feed(t, b.p, b.n);
+    odto_buf_free(&b);
+    for (; n; n--) {
+        line *l = t->back[(t->first + --t->n_back) % TERM_SCROLLBACK];
+        t->back_bytes -= line_bytes(l);
+        free(l);
+    }
+}
+
 void term_resize(term_state *t, int cols, int rows)
 {
     cols = clamp(cols, 2, TERM_MAX_COLS);
@@ -546,11 +547,14 @@ void term_resize(term_state *t, int cols, int rows)
         free(t->primary);
         t->primary = p;
     }
+    int grown = rows - t->rows;
     vterm_set_size(t->vt, rows, cols);
     t->cols = cols;
     t->rows = rows;
     t->modes.top = t->modes.bottom = 0; /* as xterm and libvterm have it */
     t->at_edge = false;
+    if (grown > 0)
+        pull_back(t, grown);
 }
 
 size_t term_pending(const term_state *t)
@@ -627,12 +631,10 @@ bool term_snapshot(term_state *t, odto_buf *out)
     const term_modes *m = &t->modes;
     static const pen none = {0};
     pen at = none;
-    size_t n = (size_t)t->cols * (size_t)t->rows;
-    cell *shown = calloc(n, sizeof *shown);
+    cell *shown = calloc((size_t)t->cols * (size_t)t->rows, sizeof *shown);
     if (!shown)
         return false;
-    for (size_t i = 0; i < n; i++)
-        cell_read(t, (int)i / t->cols, (int)i % t->cols, &shown[i]);
+    screen_read(t, shown);
     odto_buf_str(out, "\033c");
     if (m->title[0])
         odto_buf_printf(out, "\033]2;%s\007", m->title);
