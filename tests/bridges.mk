@@ -1,6 +1,7 @@
 # tests of the bridges
 EXTRA_DIST += tests/lib/rabbitmq.py
-dist_check_SCRIPTS += tests/integration/bridge_rabbitmq.py
+dist_check_SCRIPTS += tests/integration/bridge_rabbitmq.py tests/integration/bridge_nng.py
+TESTS += tests/integration/bridge_nng.py
 if HAVE_RABBITMQ
 TESTS += tests/integration/bridge_rabbitmq.py
 endif
