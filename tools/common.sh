@@ -12,7 +12,7 @@ PACKAGES_DRIVERS="libpq-dev libhiredis-dev libmongoc-dev librabbitmq-dev libvter
 PACKAGES_TEST="check python3 curl prometheus"
 # what the tests of the cluster, the page and the terminal talk to; without them those tests skip
 PACKAGES_SERVERS="postgresql-15 redis-server rabbitmq-server prometheus-alertmanager chromium
- python3-mongomock python3-bson python3-pika openssl tmux iproute2"
+ python3-mongomock python3-bson python3-pika python3-psycopg2 openssl tmux iproute2"
 
 # what builds the page of the web plugin. Node.js may be there from elsewhere; Debian's npm would not fit beside it.
 PACKAGES_PAGE=
