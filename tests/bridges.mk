@@ -1,9 +1,9 @@
 # tests of the bridges
-EXTRA_DIST += tests/lib/rabbitmq.py
-dist_check_SCRIPTS += tests/integration/bridge_rabbitmq.py tests/integration/bridge_nng.py
+EXTRA_DIST += tests/lib/rabbitmq.py tests/lib/other.py
+dist_check_SCRIPTS += tests/integration/mixed_stack.py tests/integration/bridge_rabbitmq.py tests/integration/bridge_nng.py
 TESTS += tests/integration/bridge_nng.py
 if HAVE_RABBITMQ
-TESTS += tests/integration/bridge_rabbitmq.py
+TESTS += tests/integration/bridge_rabbitmq.py tests/integration/mixed_stack.py
 endif
 if HAVE_CHECK
 check_PROGRAMS += test_rabbitmq_parts

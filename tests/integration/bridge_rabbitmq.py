@@ -419,9 +419,9 @@ def _():
     b = broker()
     with odto.Host(gateway_only(b.url)) as gateway, \
             odto.Host(bridged(b.url, {"plugin gateway": None})) as host:
-        submit(gateway, 3, type="sleep", payload={"ms": 3000})
+        submit(gateway, 3, type="sleep", payload={"ms": 12000})
         odto.wait_until(lambda: host.processor.metrics().get("processor_jobs_processed_total", 0) >= 3, 10, "taken")
-        odto.wait_until(lambda: b.depth("jobs.created") == (0, 0), 2.5, "acknowledged while they still run")
+        odto.wait_until(lambda: b.depth("jobs.created") == (0, 0), 10, "acknowledged while they still run")
         odto.equal(host.stats()["completedJobs"], 0, "none is over yet")
         completed(host, 3)
 
