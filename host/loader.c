@@ -218,8 +218,15 @@ static bool find_head(Elf_Data *data, odto_head *out)
     return false;
 }
 
+struct findings {
+    bool head, symbol;
+    size_t exports;
+    char other[64];
+    const char *bad;
+};
+
 /* The exported (defined, global) dynamic symbols: exactly one is wanted. */
-static size_t count_exports(Elf *elf, Elf_Scn *scn, const GElf_Shdr *sh, bool *ours, char *other, size_t size)
+static size_t count_exports(Elf *elf, Elf_Scn *scn, const GElf_Shdr *sh, struct findings *f)
 {
     Elf_Data *data = elf_getdata(scn, NULL);
     size_t n = sh->sh_entsize ? sh->sh_size / sh->sh_entsize : 0, found = 0;
@@ -230,10 +237,12 @@ static size_t count_exports(Elf *elf, Elf_Scn *scn, const GElf_Shdr *sh, bool *o
             continue;
         const char *name = elf_strptr(elf, sh->sh_link, sym.st_name);
         found++;
+        if (GELF_ST_BIND(sym.st_info) == STB_GNU_UNIQUE)
+            f->bad = "it has unique symbols, which are never unmapped (C++: -fno-gnu-unique)";
         if (name && strcmp(name, "odto_plugin") == 0)
-            *ours = true;
+            f->symbol = true;
         else if (name)
-            snprintf(other, size, "%s", name);
+            snprintf(f->other, sizeof f->other, "%s", name);
     }
     return found;
 }
@@ -250,16 +259,15 @@ static const char *bad_dynamic(Elf_Scn *scn, const GElf_Shdr *sh)
             return "it has text relocations (build it with -fPIC)";
         if (d.d_tag == DT_FLAGS_1 && (d.d_un.d_val & DF_1_NODELETE))
             return "it is linked with -z nodelete and could never be reloaded";
+        if (d.d_tag == DT_FLAGS && (d.d_un.d_val & DF_STATIC_TLS) && !ODTO_SANITIZER_ID)
+            return "it uses static thread-local storage, of which few copies fit (no "
+                   "-ftls-model=initial-exec)";
+        if (d.d_tag == DT_RPATH || d.d_tag == DT_RUNPATH)
+            return "it has a library search path of its own (link it without -rpath): what runs is a private "
+                   "copy";
     }
     return NULL;
 }
-
-struct findings {
-    bool head, symbol;
-    size_t exports;
-    char other[64];
-    const char *bad;
-};
 
 static void walk_sections(Elf *elf, struct image *image, struct findings *f)
 {
@@ -270,7 +278,7 @@ static void walk_sections(Elf *elf, struct image *image, struct findings *f)
         if (sh.sh_type == SHT_NOTE && !f->head)
             f->head = find_head(elf_getdata(scn, NULL), &image->head);
         else if (sh.sh_type == SHT_DYNSYM)
-            f->exports = count_exports(elf, scn, &sh, &f->symbol, f->other, sizeof f->other);
+            f->exports = count_exports(elf, scn, &sh, f);
         else if (sh.sh_type == SHT_DYNAMIC && !f->bad)
             f->bad = bad_dynamic(scn, &sh);
     }
@@ -293,7 +301,7 @@ static int judge(const struct image *image, const struct findings *f, odto_error
                         "link with -export-symbols-regex '^odto_plugin$$'; see docs/writing-a-plugin.md");
         return -ENOEXEC;
     }
-    if (f->exports > 1 && !ODTO_SANITIZER_ID) {
+    if (f->exports > 1 && !f->bad && !ODTO_SANITIZER_ID) {
         odto_fail(err, -ENOEXEC, "%s exports more than the symbol odto_plugin", image->source);
         odto_error_detail(err, "%zu symbols, for instance %s", f->exports, f->other);
         odto_error_hint(err, "compile with -fvisibility=hidden and export only odto_plugin");

@@ -64,3 +64,11 @@ odto_worker_SOURCES = \
   host/worker_runs.c
 odto_worker_CPPFLAGS = $(odto_host_CPPFLAGS)
 odto_worker_LDADD = libroute.la libhostops.la libodto.la $(ELF_LIBS) $(NETTLE_LIBS) -ldl -lpthread
+
+# for authors of plugins: the loader's own judgement and a scripted host
+bin_PROGRAMS += plugin-check
+plugin_check_SOURCES = host/check.h host/check_faults.c host/check_life.c host/check_main.c host/check_static.c \
+  host/foreign.c host/foreign.h host/loader.c host/loader.h
+plugin_check_CPPFLAGS = $(odto_host_CPPFLAGS) -I$(top_srcdir)/sdk/include
+plugin_check_LDFLAGS = $(odto_host_LDFLAGS)
+plugin_check_LDADD = libodto-test.la libodto.la $(ELF_LIBS) $(NETTLE_LIBS) -ldl -lpthread

@@ -293,7 +293,9 @@ static int kw_number(compiler *c, const keyword *k, struct json_object *v, op *o
         return wrong(c, &at, "must be a number");
     if (k->eval == op_multiple_of && json_object_get_double(v) <= 0)
         return wrong(c, &at, "must be greater than 0");
-    const char *text = json_object_to_json_string(v);
+    const char *text = json_object_to_json_string(v); /* NULL without memory */
+    if (!text)
+        return no_memory(c);
     odto_slice *copy = take(c, 1, sizeof *copy + strlen(text) + 1);
     if (!copy)
         return no_memory(c);

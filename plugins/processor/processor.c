@@ -177,6 +177,8 @@ static int processor_init(odto_host *h, const odto_config *c, void **self, odto_
     make_owner(p);
     read_options(p);
     int r = history_new(p);
+    if (r < 0)
+        odto_fail(err, r, "no memory for the history of job types");
     if (r == 0)
         r = odto_schema_compile_builtin("event-envelope", &p->schema_envelope, err);
     if (r == 0)

@@ -24,6 +24,7 @@ __thread unsigned odto_test_inside;
 static struct {
     _Atomic size_t count, nth;
     _Atomic bool all_after, failed;
+    _Atomic uintptr_t from, to; /* count calls from there only; to 0: from anywhere */
 } memory;
 
 void odto_test_fail_malloc(size_t nth, bool all_after)
@@ -44,9 +45,17 @@ bool odto_test_malloc_failed(void)
     return atomic_load(&memory.failed);
 }
 
-static bool refuse(void)
+void odto_test_malloc_range(uintptr_t from, uintptr_t to)
 {
-    if (!odto_test_inside)
+    atomic_store(&memory.from, from);
+    atomic_store(&memory.to, to);
+}
+
+static bool refuse(const void *caller)
+{
+    uintptr_t to = atomic_load(&memory.to);
+    if (!odto_test_inside ||
+        (to && ((uintptr_t)caller < atomic_load(&memory.from) || (uintptr_t)caller >= to)))
         return false;
     size_t count = atomic_fetch_add(&memory.count, 1) + 1, nth = atomic_load(&memory.nth);
     if (!nth || count < nth || (count > nth && !atomic_load(&memory.all_after)))
@@ -60,17 +69,17 @@ static bool refuse(void)
 
 EXPORTED void *malloc(size_t n)
 {
-    return refuse() ? NULL : REAL(malloc)(n);
+    return refuse(__builtin_return_address(0)) ? NULL : REAL(malloc)(n);
 }
 
 EXPORTED void *calloc(size_t n, size_t size)
 {
-    return refuse() ? NULL : REAL(calloc)(n, size);
+    return refuse(__builtin_return_address(0)) ? NULL : REAL(calloc)(n, size);
 }
 
 EXPORTED void *realloc(void *p, size_t n)
 {
-    return refuse() ? NULL : REAL(realloc)(p, n);
+    return refuse(__builtin_return_address(0)) ? NULL : REAL(realloc)(p, n);
 }
 
 EXPORTED void *reallocarray(void *p, size_t n, size_t size)
@@ -80,5 +89,5 @@ EXPORTED void *reallocarray(void *p, size_t n, size_t size)
         errno = ENOMEM;
         return NULL;
     }
-    return refuse() ? NULL : REAL(realloc)(p, total);
+    return refuse(__builtin_return_address(0)) ? NULL : REAL(realloc)(p, total);
 }

@@ -228,6 +228,11 @@ void odto_test_setup(odto_test *t, const odto_plugin *p)
     t->host = (odto_host){&t->api, t};
 }
 
+int odto_test_options(odto_test *t, odto_error *err)
+{
+    return odto_test_configure(t, err);
+}
+
 int odto_test_init(odto_test *t, odto_error *err)
 {
     const odto_plugin_ops *ops = t->plugin->ops;
@@ -284,6 +289,11 @@ static void down(odto_test *t)
     for (size_t i = 0; i < t->n_metrics; i++)
         t->metrics[i].fn = NULL; /* points into the instance that is gone */
     odto_test_config_free(t);
+}
+
+void odto_test_give_up(odto_test *t)
+{
+    down(t);
 }
 
 void odto_test_stop(odto_test *t)

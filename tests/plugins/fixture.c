@@ -25,6 +25,10 @@ struct fixture {
     odto_http_route routes[2];
 };
 
+#ifdef FAULT_EXPORTS
+__attribute__((visibility("default"))) int fixture_extra = 1;
+#endif
+
 #ifdef FAULT_CONSTRUCTOR_CRASH
 __attribute__((constructor)) static void crash_early(void)
 {
@@ -37,6 +41,21 @@ static const odto_option options[] = {
      .type = ODTO_OPT_ADDRESS,
      .flags = ODTO_OPTION_REQUIRED,
      .help = "Where GET /fixture is served."},
+#ifdef FAULT_BAD_OPTIONS
+    {.name = "Listen", .type = ODTO_OPT_STRING, .help = "A name that is none."},
+    {.name = "many",
+     .type = ODTO_OPT_INT,
+     .default_value = "1000",
+     .min = 1,
+     .max = 10,
+     .help = "Its default is too large."},
+    {.name = "choice",
+     .type = ODTO_OPT_ENUM,
+     .default_value = "c",
+     .choices = "a|b",
+     .help = "Its default is no choice."},
+    {.name = "choice", .type = ODTO_OPT_STRING},
+#endif
     {.name = "crash",
      .type = ODTO_OPT_BOOL,
      .default_value = "no",
@@ -67,6 +86,9 @@ static int fixture_init(odto_host *h, const odto_config *c, void **self, odto_er
     return odto_fail(err, -EINVAL, "the fixture refuses to initialise");
 #endif
     struct fixture *f = calloc(1, sizeof *f);
+#ifdef FAULT_UNCHECKED
+    f->restored = 1;
+#endif
     if (!f)
         return odto_fail(err, -ENOMEM, "no memory");
     f->host = h;
@@ -128,6 +150,10 @@ static void crash_soon(void *arg)
 static int fixture_start(void *self, odto_error *err)
 {
     struct fixture *f = self;
+#ifdef FAULT_SILENT
+    if (!f->host->api->route(f->host, "fixture.out"))
+        return -ENOENT;
+#endif
 #ifdef FAULT_START_FAIL
     return odto_fail(err, -EIO, "the fixture refuses to start");
 #endif

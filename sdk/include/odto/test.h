@@ -120,10 +120,13 @@ void odto_test_setup(odto_test *t, const odto_plugin *p);
 /* Options checked as the manifest's would be, check_config, init. 0, or the error the manifest or the plugin
  * gives. */
 int odto_test_init(odto_test *t, odto_error *err);
+int odto_test_options(odto_test *t, odto_error *err); /* only the first of these */
 int odto_test_start(odto_test *t, odto_error *err);
 odto_health odto_test_health(odto_test *t);
 /* quiesce (5 s), stop, join, fini. A plugin that leaves something in hand fails the test. */
 void odto_test_stop(odto_test *t);
+/* What follows an init without, or a start that failed: stop, join, fini. */
+void odto_test_give_up(odto_test *t);
 /* What a reload does: quiesce, save, stop, fini, then init, restore, start of a new instance. */
 int odto_test_reload(odto_test *t, odto_error *err);
 /* Frees what was recorded; the plugin has been stopped, or never came up. */
@@ -215,6 +218,8 @@ void odto_test_fail_call(odto_test *t, size_t nth);
 /* The nth allocation from now by code of the plugin fails, and with all_after each later one; 0: none. What
  * the fake host allocates does not count. Per process. */
 void odto_test_fail_malloc(size_t nth, bool all_after);
+/* Count only what is allocated from code in [from, to), 0, 0: all of the plugin's side. */
+void odto_test_malloc_range(uintptr_t from, uintptr_t to);
 /* Allocations of the plugin since odto_test_fail_malloc; whether one was made to fail. */
 size_t odto_test_mallocs(void);
 bool odto_test_malloc_failed(void);
