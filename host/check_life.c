@@ -350,7 +350,7 @@ void check_cycles(struct check *c)
             check_bad(c, "in cycle %u of %u", i + 1, c->cycles);
             return;
         }
-        if (i == c->cycles / 5) { /* its libraries are there, arenas have their size */
+        if (i == c->cycles / 2) { /* its libraries are there, arenas have their size */
             threads = entries("/proc/self/task");
             fds = entries("/proc/self/fd");
             memory = resident_kib();
