@@ -1,6 +1,6 @@
 /* check_faults.c — plugin-check: every allocation and every call of the host that can fail, failing in turn;
  * each in a child of the step's process, which has one thread and the plugin mapped. */
-#include "host/check.h"
+#include "host/plugin_check.h"
 #include "host/foreign.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* check_life.c — plugin-check: instances in a scripted host: a life with good options, every option at its
  * limits and with nonsense, state handed over, and many loads with a ledger of what is left. */
-#include "host/check.h"
+#include "host/plugin_check.h"
 #include "host/foreign.h"
 
 #include <dirent.h>

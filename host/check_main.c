@@ -1,6 +1,6 @@
 /* check_main.c — plugin-check FILE.so: everything that can be said about a plugin before a host runs it. Each
  * step is this program again, `--step N`, with a time limit: what the plugin does wrong happens there. */
-#include "host/check.h"
+#include "host/plugin_check.h"
 #include "host/foreign.h"
 
 #include <errno.h>

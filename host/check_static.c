@@ -1,6 +1,6 @@
 /* check_static.c — plugin-check: what can be said without running the plugin: the file, its symbols, note and
  * flags, its option table, which callbacks it has. */
-#include "host/check.h"
+#include "host/plugin_check.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -67,7 +67,7 @@ odto_worker_LDADD = libroute.la libhostops.la libodto.la $(ELF_LIBS) $(NETTLE_LI
 
 # for authors of plugins: the loader's own judgement and a scripted host
 bin_PROGRAMS += plugin-check
-plugin_check_SOURCES = host/check.h host/check_faults.c host/check_life.c host/check_main.c host/check_static.c \
+plugin_check_SOURCES = host/plugin_check.h host/check_faults.c host/check_life.c host/check_main.c host/check_static.c \
   host/foreign.c host/foreign.h host/loader.c host/loader.h
 plugin_check_CPPFLAGS = $(odto_host_CPPFLAGS) -I$(top_srcdir)/sdk/include
 plugin_check_LDFLAGS = $(odto_host_LDFLAGS)

@@ -1,4 +1,4 @@
-/* host/check.h — plugin-check: what the steps share. Each step runs in a process of its own with a time limit
+/* host/plugin_check.h — plugin-check: what the steps share. Each step runs in a process of its own with a time limit
  * (check_main.c); it says what it found a line each, and its process ends with 0 or 1. */
 #ifndef HOST_CHECK_H
 #define HOST_CHECK_H
