@@ -1,5 +1,5 @@
-/* host/plugin_check.h — plugin-check: what the steps share. Each step runs in a process of its own with a time limit
- * (check_main.c); it says what it found a line each, and its process ends with 0 or 1. */
+/* host/plugin_check.h — plugin-check: what the steps share. Each step runs in a process of its own with a
+ * time limit (check_main.c); it says what it found a line each, and its process ends with 0 or 1. */
 #ifndef HOST_CHECK_H
 #define HOST_CHECK_H
 
