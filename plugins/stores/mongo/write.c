@@ -1,9 +1,10 @@
 /* write.c — the writer's side of the event log.
  *
- * A group is one unordered bulk of upserts with $setOnInsert, by _id = the event id: an event that is there
- * stays as it is. E11000 means the same (another host, or another service, wrote it meanwhile). Where the
- * unique index on eventid can't be (a collection in which another service left events twice), upserts look
- * for eventid instead.
+ * A group is one unordered bulk of inserts with the event id as _id, and as eventid under a unique index:
+ * E11000 means that the event is there already, whoever wrote it, and it stays as it is. Where the unique
+ * index can't be (a collection in which another service left events twice), upserts with $setOnInsert look
+ * for eventid instead. (Upserts throughout would look for each event first: on FerretDB 37 events/s of
+ * 2,000.)
  *
  * Positions (seq) come from one document that all hosts count up, a range for each group. A range is visible
  * when its group is written, so positions may appear out of order for a moment, and a range may stay empty
@@ -46,17 +47,27 @@ static bool reserve(mg_store *s, size_t n, int64_t *first, bson_error_t *e)
     return ok;
 }
 
-static int bulk_add(mg_store *s, mongoc_bulk_operation_t *bulk, odto_slice body, const odto_header *h,
-                    int64_t seq, int64_t now)
+static int bulk_insert(mongoc_bulk_operation_t *bulk, const char *id, odto_slice body, const odto_header *h,
+                       int64_t seq, int64_t now)
+{
+    bson_t doc = BSON_INITIALIZER;
+    bson_error_t e;
+    bson_append_utf8(&doc, "_id", -1, id, ODTO_UUID_LEN);
+    int code = document_put(&doc, body, h, seq, now);
+    if (code == 0 && !mongoc_bulk_operation_insert_with_opts(bulk, &doc, NULL, &e))
+        code = -EINVAL;
+    bson_destroy(&doc);
+    return code;
+}
+
+static int bulk_upsert(mongoc_bulk_operation_t *bulk, const char *id, odto_slice body, const odto_header *h,
+                       int64_t seq, int64_t now)
 {
     bson_t selector = BSON_INITIALIZER, update = BSON_INITIALIZER, doc, opts = BSON_INITIALIZER;
-    char id[ODTO_UUID_LEN + 1];
     bson_error_t e;
-    odto_uuid_format(&h->event_id, id);
-    bson_append_utf8(&selector, s->unique ? "_id" : "eventid", -1, id, ODTO_UUID_LEN);
+    bson_append_utf8(&selector, "eventid", -1, id, ODTO_UUID_LEN);
     bson_append_document_begin(&update, "$setOnInsert", -1, &doc);
-    if (!s->unique)
-        bson_append_utf8(&doc, "_id", -1, id, ODTO_UUID_LEN);
+    bson_append_utf8(&doc, "_id", -1, id, ODTO_UUID_LEN);
     int code = document_put(&doc, body, h, seq, now);
     bson_append_document_end(&update, &doc);
     bson_append_bool(&opts, "upsert", -1, true);
@@ -66,6 +77,14 @@ static int bulk_add(mg_store *s, mongoc_bulk_operation_t *bulk, odto_slice body,
     bson_destroy(&update);
     bson_destroy(&selector);
     return code;
+}
+
+static int bulk_add(const mg_store *s, mongoc_bulk_operation_t *bulk, odto_slice body, const odto_header *h,
+                    int64_t seq, int64_t now)
+{
+    char id[ODTO_UUID_LEN + 1];
+    odto_uuid_format(&h->event_id, id);
+    return s->unique ? bulk_insert(bulk, id, body, h, seq, now) : bulk_upsert(bulk, id, body, h, seq, now);
 }
 
 /* The outcome of a bulk: 0 when every event is there now. */
