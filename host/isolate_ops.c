@@ -149,7 +149,7 @@ static void proxy_stop(void *self)
     pthread_mutex_unlock(&p->lock);
     odto_error err = {0};
     if (!dead) {
-        proxy_call_begin(p, WIRE_STOP, &call);
+        wire_u32(proxy_call_begin(p, WIRE_STOP, &call), atomic_load(&p->in->replaced));
         if (finish_call(p, &call, "stop()", before(option(p, "stop_timeout")), &err) < 0)
             log_error(p->core->log, ODTO_WARN, "stop", &err);
     }

@@ -66,7 +66,7 @@ struct worker {
     struct event_pool *pool;
     timer_service *timers;
     struct lane main, work, done, blocking, topics[WORKER_TOPICS];
-    _Atomic bool stopping, started;
+    _Atomic bool stopping, started, replaced;
     _Atomic uint64_t next_id;
     pthread_mutex_t lock; /* calls, threads, n_cells, n_readings, health */
     pthread_cond_t replied;

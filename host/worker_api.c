@@ -268,6 +268,27 @@ static size_t api_handlers(odto_host *h, odto_handler_ref *out, size_t max)
     return 0;
 }
 
+/* ---- descriptors on the WebSocket thread: that thread is the host's ---- */
+
+static int api_watch(odto_host *h, int fd, void (*ready)(void *arg), void *arg, odto_watch **out,
+                     odto_error *err)
+{
+    (void)h, (void)fd, (void)ready, (void)arg, (void)out;
+    odto_fail(err, -ENOTSUP, "descriptors can't be watched with isolate = process");
+    odto_error_hint(err, "run this plugin with isolate = thread");
+    return -ENOTSUP;
+}
+
+static void api_unwatch(odto_watch *w)
+{
+    (void)w;
+}
+
+static bool api_replaced(odto_host *h)
+{
+    return atomic_load(&worker_of(h)->replaced);
+}
+
 /* ---- threads, timers, clocks ---- */
 
 struct odto_thread {
@@ -428,4 +449,7 @@ const odto_host_api worker_api = {
     .fd_put = api_fd_put,
     .fd_take = api_fd_take,
     .fd_names = api_fd_names,
+    .watch = api_watch,
+    .unwatch = api_unwatch,
+    .replaced = api_replaced,
 };

@@ -106,8 +106,9 @@ static int start(struct worker *w, odto_error *err)
     return r;
 }
 
-static int stop(struct worker *w)
+static int stop(struct worker *w, bool replaced)
 {
+    atomic_store(&w->replaced, replaced);
     atomic_store(&w->started, false);
     atomic_store(&w->stopping, true);
     if (w->d->ops->stop)
@@ -144,7 +145,7 @@ static int plain_call(struct worker *w, struct task *t, odto_error *err)
     case WIRE_QUIESCE:
         return ops->quiesce ? ops->quiesce(w->self, wire_get_i64(&t->in)) : 0;
     case WIRE_STOP:
-        return stop(w);
+        return stop(w, wire_get_u32(&t->in));
     default:
         return odto_fail(err, -EPROTO, "a frame of an unknown type");
     }

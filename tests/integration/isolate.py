@@ -317,6 +317,10 @@ def _(_host):
         equal(r.ask("/slow").status, 200)
         equal(r.publish(1, "reject").status, 202)
         wait_until(lambda: r.route("relay.dead")["published"] == 1, 10, "rejected to the dead letters")
+        equal(r.odto("reload", "relay").returncode, 0)
+        contains(r.log, "another comes: yes")
+        equal(r.stop(), 0)
+        contains(r.log, "another comes: no")
 
 
 @suite.test("a service's worker dies: leases go back and are delivered again, descriptors and counters stay")

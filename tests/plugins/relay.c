@@ -216,6 +216,8 @@ static void relay_stop(void *self)
 {
     struct relay *r = self;
     r->host->api->timer_free(r->timer);
+    odto_log(r->host, ODTO_INFO, "relay stops, another comes: %s",
+             r->host->api->replaced(r->host) ? "yes" : "no");
 }
 
 static void relay_fini(void *self)
