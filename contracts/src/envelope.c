@@ -372,13 +372,32 @@ static void put_base64(odto_buf *out, odto_slice bytes)
     odto_buf_put(out, "\"", 1);
 }
 
+/* The correlationId of an event that is JSON, but not a valid envelope. */
+static bool correlation_of(odto_slice event, odto_uuid *out)
+{
+    walk_members w;
+    odto_slice key, value;
+    char buf[SCAN_SMALL];
+    if (!walk_object(&w, event))
+        return false;
+    while (walk_next(&w, &key, &value)) {
+        odto_slice name = walk_name(&w, key, buf);
+        if (odto_slice_eq(name, "correlationId"))
+            return read_uuid(value, out, 1) != 0;
+    }
+    return false;
+}
+
 bool odto_dead_letter(odto_buf *out, odto_slice original, const char *validation_error,
                       int64_t rejected_at_ms, const odto_uuid *correlation, const char *service,
                       const char *service_version)
 {
     size_t before = out->n;
     char at[21], id[ODTO_UUID_LEN + 1];
+    odto_uuid found;
     if (odto_json_check(original, LETTER_DEPTH, NULL) == 0) {
+        if (!correlation && correlation_of(original, &found))
+            correlation = &found;
         odto_buf_str(out, "{\"original_event\":");
         odto_buf_put(out, original.p, original.n);
     } else if (odto_utf8_valid(original)) {

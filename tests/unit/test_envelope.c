@@ -312,6 +312,31 @@ END_TEST
 
 /* ---- dead letters -------------------------------------------------------------------------- */
 
+START_TEST(a_dead_letter_has_the_correlation_id_of_what_was_no_envelope)
+{
+    static const struct {
+        const char *original, *id;
+    } cases[] = {
+        {" {\"a\":{\"correlationId\":\"no\"},\"correlationId\":\"11111111-2222-4333-8444-55555555555A\"} ",
+         "11111111-2222-4333-8444-55555555555a"},
+        {"{\"correlationId\":\"no uuid\"}", "unknown"},
+        {"{\"correlationId\":7}", "unknown"},
+        {"[\"correlationId\"]", "unknown"},
+        {"{}", "unknown"},
+        {"", "unknown"},
+        {"{\"correlationId\":\"11111111-2222-4333-8444-555555555555\"", "unknown"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        odto_buf b = {0};
+        char want[80];
+        ck_assert(odto_dead_letter(&b, odto_slice_str(cases[i].original), "why", 0, NULL, "processor", "1"));
+        snprintf(want, sizeof want, "\"correlation_id\":\"%s\"", cases[i].id);
+        ck_assert_ptr_nonnull(strstr(b.p, want));
+        odto_buf_free(&b);
+    }
+}
+END_TEST
+
 START_TEST(dead_letters)
 {
 #define TAIL(id)                                                                      \
@@ -422,6 +447,7 @@ int main(void)
     tcase_add_test(t, finished_envelope);
     tcase_add_test(t, job_status);
     tcase_add_test(t, dead_letters);
+    tcase_add_test(t, a_dead_letter_has_the_correlation_id_of_what_was_no_envelope);
     tcase_add_test(t, check_says_why);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

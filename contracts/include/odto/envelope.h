@@ -55,7 +55,8 @@ bool odto_envelope_finished(odto_buf *out, const odto_producer *by, odto_event_t
 bool odto_job_with_status(odto_buf *out, odto_slice job_json, const char *status, int64_t updated_at_ms);
 
 /* Append a dead letter: original_event as parsed JSON where the bytes are valid JSON, else as string, else
- * original_event_base64. correlation may be NULL ("unknown"). */
+ * original_event_base64. correlation may be NULL: then the original's, where it
+ * has one that is a uuid, else "unknown". */
 bool odto_dead_letter(odto_buf *out, odto_slice original, const char *validation_error,
                       int64_t rejected_at_ms, const odto_uuid *correlation, const char *service,
                       const char *service_version);
