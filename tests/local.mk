@@ -19,6 +19,7 @@ include tests/integration/core.mk
 include tests/unit/processor.mk
 include tests/fuzz/local.mk
 include tests/bench/bench.mk
+include tests/bench/rabbitmq.mk
 include tests/integration/processor.mk
 include tests/integration/pty.mk
 include tests/bridges.mk
