@@ -47,7 +47,7 @@ export class Screen {
   constructor(element, {input, resized, offerCopy}) {
     this.#element = element;
     const term = this.term = new Terminal({
-      allowProposedApi: true, fontFamily: FONT, fontSize: this.#wanted, lineHeight: 1.1,
+      allowProposedApi: true, fontFamily: FONT, fontSize: this.#wanted, lineHeight: 1,
       scrollback: 5000, minimumContrastRatio: 4.5, macOptionIsMeta: true, theme: DARK, cursorBlink: false,
       linkHandler: {activate: (event, uri) => window.confirm(`Open this address?\n\n${uri}`) && openPage(uri), allowNonHttpProtocols: false},
     });
@@ -72,9 +72,15 @@ export class Screen {
   #useWebgl() {
     try {
       const addon = new WebglAddon();
-      addon.onContextLoss(() => { addon.dispose(); this.#webgl = null; }); // the DOM renderer takes over
+      addon.onContextLoss(() => { // the DOM renderer takes over; it leaves gaps in frames where lines are further apart
+        addon.dispose();
+        this.#webgl = null;
+        this.term.options.lineHeight = 1;
+        this.fit();
+      });
       this.term.loadAddon(addon);
       this.#webgl = addon;
+      this.term.options.lineHeight = 1.1;
     } catch {
       this.#webgl = null;
     }
