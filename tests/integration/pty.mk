@@ -2,7 +2,7 @@
 EXTRA_DIST += tests/lib/terminal.py
 if HAVE_LWS
 if HAVE_VTERM
-pty_scripts = %D%/pty.py
+pty_scripts = %D%/web_terminal.py
 dist_check_SCRIPTS += $(pty_scripts)
 TESTS += $(pty_scripts)
 endif

@@ -114,7 +114,8 @@ class Peer:
         body, self.buf = self.buf[:n], self.buf[n:]
         if status >= 400:
             odto.check("x-correlation-id" in headers, f"{status} without a correlation id")
-            odto.check(head or odto.json.loads(body)["error"], f"{status} without an error")
+            said = {} if head else odto.json.loads(body)  # health says why it is not ready in its own shape
+            odto.check(head or said.get("error") or said.get("reason"), f"{status} without an error")
         return status, headers, body
 
     def closed(self):
