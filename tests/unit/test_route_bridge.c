@@ -27,6 +27,7 @@ static struct event_pool *pool;
 static struct route_config conf;
 static odto_route *route;
 static char dir[64];
+static atomic_int done_calls, done_result;
 
 static int fake_publish(void *self, const char *topic, odto_event *const *events, size_t n,
                         odto_publish_done *done, void *arg)
@@ -147,6 +148,7 @@ static void open_route(void)
 static void setup(void)
 {
     memset(&fake, 0, sizeof fake);
+    atomic_store(&done_calls, 0);
     pthread_mutex_init(&fake.lock, NULL);
     pool = event_pool_new(0);
     snprintf(dir, sizeof dir, "/tmp/odto-bridge.XXXXXX");
@@ -168,8 +170,6 @@ static void teardown(void)
     snprintf(command, sizeof command, "rm -rf %s", dir);
     ck_assert_int_eq(system(command), 0);
 }
-
-static atomic_int done_calls, done_result;
 
 static void on_done(void *arg, int result)
 {
