@@ -3,6 +3,7 @@
 #include "host/boot.h"
 #include "host/crash.h"
 #include "host/isolate.h"
+#include "host/privileges.h"
 #include "host/probe.h"
 #include "host/verbs.h"
 #include "host/watchdog.h"
@@ -316,6 +317,9 @@ int core_load_manifest(struct core *core, odto_error *err)
         r = open_log(core, err);
     if (r == 0)
         r = open_dirs(core, err);
+    if (r == 0)
+        r = privileges_drop(manifest_host(core->manifest), core->checking ? core->run_dir : core->data_dir,
+                            err);
     if (r == 0 && !core->checking)
         report_crash(core); /* before anything is loaded: it may say what must not be */
     if (r == 0) {

@@ -84,6 +84,32 @@ int loader_hash(const char *path, char out[LOADER_HASH_LEN + 1])
     return r;
 }
 
+/* Who can write to a folder on the way can put another file there. A sticky one (/tmp) protects what is ours.
+ */
+static int check_folders(const char *path, odto_error *err)
+{
+    char dir[PATH_MAX];
+    struct stat st;
+    snprintf(dir, sizeof dir, "%s", path);
+    for (char *slash; (slash = strrchr(dir, '/')) && dir[1];) {
+        slash[slash == dir] = '\0';
+        if (stat(dir, &st) < 0)
+            return odto_fail(err, -errno, "can't stat %s: %s", dir, strerror(errno));
+        const char *why = NULL;
+        if (st.st_uid != 0 && st.st_uid != geteuid())
+            why = "belongs to another user";
+        else if ((st.st_mode & (S_IWGRP | S_IWOTH)) && !(st.st_mode & S_ISVTX))
+            why = st.st_mode & S_IWOTH ? "is writable by everybody" : "is writable by its group";
+        if (!why)
+            continue;
+        odto_fail(err, -EPERM, "refused to load %s", path);
+        odto_error_detail(err, "its folder %s %s", dir, why);
+        odto_error_hint(err, "only root and the host's user may be able to write to the folders of plugins");
+        return -EPERM;
+    }
+    return 0;
+}
+
 static int check_owner(int fd, const char *path, odto_error *err)
 {
     struct stat st;
@@ -98,8 +124,10 @@ static int check_owner(int fd, const char *path, odto_error *err)
         why = "belongs to another user";
     else if (st.st_mode & S_IWOTH)
         why = "is writable by everybody";
+    else if (st.st_mode & S_IWGRP)
+        why = "is writable by its group";
     if (!why)
-        return 0;
+        return check_folders(path, err);
     odto_fail(err, -EPERM, "refused to load %s", path);
     odto_error_detail(err, "it %s", why);
     odto_error_hint(err, "install it owned by root or by the host's user, mode 0755");

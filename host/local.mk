@@ -24,6 +24,7 @@ odto_host_SOURCES = \
   host/lifecycle.c host/lifecycle.h \
   host/loader.c host/loader.h \
   host/main.c \
+  host/privileges.c host/privileges.h \
   host/probe.c host/probe.h \
   host/reload.c host/reload.h \
   host/routes.c \

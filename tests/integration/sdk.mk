@@ -1,3 +1,3 @@
 # integration tests of what authors of plugins get
-dist_check_SCRIPTS += %D%/sdk.py %D%/plugin_check.py %D%/reload_load.py
-TESTS += %D%/sdk.py %D%/plugin_check.py %D%/reload_load.py
+dist_check_SCRIPTS += %D%/sdk.py %D%/privileges.py %D%/plugin_check.py %D%/reload_load.py
+TESTS += %D%/sdk.py %D%/privileges.py %D%/plugin_check.py %D%/reload_load.py
