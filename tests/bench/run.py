@@ -306,8 +306,33 @@ def programs():
             rows.append((name, 0, "", 1, 1, "UNDER", ""))
 
 
+def postgres_store():
+    """The store postgres beside plain group inserts and updates of the same server: at least half of them. And the whole path of a host
+    with its jobs there."""
+    import postgres
+    program = odto.BUILD / "tests" / "bench" / "bench_postgres"
+    why = postgres.missing() or (None if program.exists() else "bench_postgres is not built")
+    if why:
+        print(f"postgres_store: {why}")
+        return
+    with postgres.Postgres({"shared_buffers": "'256MB'", "max_wal_size": "'2GB'"}) as pg:
+        done = subprocess.run([str(program), "--url", pg.url, "--jobs", str(JOBS // 2), "--backlog", str(BACKLOG // 5)],
+                              capture_output=True, text=True, timeout=900)
+        print(done.stdout + done.stderr, end="", flush=True)
+        share = re.search(r"accept ([\d.]+), finish ([\d.]+), path ([\d.]+)", done.stdout)
+        for i, what in enumerate(("accept and claim", "finish", "whole path"), 1):
+            row(f"postgres store: {what}, share of plain PostgreSQL", float(share[i]) if share else 0, "", 0.5, 0.8)
+        pg.sql("CREATE DATABASE host")
+        changes = {"store jobs": {"module": "postgres", "url": pg.url_of("host")}, "plugin processor": {"jobs": "jobs"},
+                   "plugin read-model": {"jobs": "jobs"}}
+        with odto.Host(changes) as host:
+            got = load(host, "-n", JOBS, "-c", 64)
+            row("whole path of a host with jobs in PostgreSQL", got["done_per_second"], "jobs/s", 3000, 8000)
+
+
 ALL = {"durable": durable, "memory_routes": memory_routes, "latency": latency, "handlers": handlers, "isolated": isolated, "idle": idle,
-       "route": route, "spool": spool, "backlog": backlog, "servers": servers, "programs": programs}
+       "route": route, "spool": spool, "backlog": backlog, "servers": servers, "programs": programs,
+       "postgres_store": postgres_store}
 
 
 def main():

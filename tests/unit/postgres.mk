@@ -13,3 +13,11 @@ tests_unit_test_postgres_SOURCES = tests/unit/test_postgres.c tests/unit/store_s
   tests/unit/postgres_fixture.c tests/unit/postgres_fixture.h
 tests_unit_test_postgres_CPPFLAGS = $(AM_CPPFLAGS) $(PQ_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_postgres_LDADD = libstore_postgres.la libodto.la $(PQ_LIBS) $(CHECK_LIBS) -lpthread
+
+if HAVE_PQ
+EXTRA_PROGRAMS += tests/bench/bench_postgres
+bench_postgres = tests/bench/bench_postgres
+endif
+tests_bench_bench_postgres_SOURCES = tests/bench/bench_postgres.c tests/unit/minihost.c tests/unit/minihost.h
+tests_bench_bench_postgres_CPPFLAGS = $(AM_CPPFLAGS) $(PQ_CFLAGS)
+tests_bench_bench_postgres_LDADD = libstore_postgres.la libodto.la $(PQ_LIBS) -lpthread
