@@ -148,12 +148,7 @@ static void api_settle(odto_host *h, const odto_lease *leases, size_t n, odto_ve
 
 static void api_prefetch(odto_host *h, odto_route *r, uint32_t n)
 {
-    struct instance *in = instance_of(h);
-    if (atomic_load(&in->quiescing))
-        return; /* the host has paused it for good */
-    for (size_t i = 0; i < in->n_consumers; i++)
-        if (strcmp(in->consumers[i].topic, route_topic(r)) == 0)
-            consumer_prefetch(in->consumers[i].consumer, n);
+    instance_prefetch(instance_of(h), route_topic(r), n);
 }
 
 /* ---- stores and handlers ---- */

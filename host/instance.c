@@ -378,7 +378,9 @@ static void consume(void *arg)
     }
 }
 
-static int open_consumers(struct instance *in, odto_error *err)
+/* One place a topic, before start() is called: a plugin may say how much it takes before there is a consumer.
+ */
+static int prepare_consumers(struct instance *in, odto_error *err)
 {
     size_t n = 0;
     for (const char *const *t = in->d->consumes; t && *t; t++)
@@ -388,26 +390,64 @@ static int open_consumers(struct instance *in, odto_error *err)
     in->consumers = calloc(n, sizeof *in->consumers);
     if (!in->consumers)
         return odto_fail(err, -ENOMEM, "no memory");
-    for (size_t i = 0; i < n; i++) {
+    in->n_topics = n;
+    for (size_t i = 0; i < n; i++)
+        in->consumers[i] =
+            (struct consumer_thread){.instance = in, .topic = in->d->consumes[i], .asked = NOT_ASKED};
+    return 0;
+}
+
+/* What the plugin asked for while there was no consumer yet holds from the first event on. */
+static int attach_consumer(struct instance *in, struct consumer_thread *c, odto_route *route, odto_error *err)
+{
+    route_consumer *consumer = route_attach(route, in->name, 0, NULL);
+    if (!consumer)
+        return odto_fail(err, -ENOMEM, "%s: can't attach to %s", in->name, c->topic);
+    pthread_mutex_lock(&in->lock);
+    c->consumer = consumer;
+    int64_t asked = c->asked;
+    pthread_mutex_unlock(&in->lock);
+    in->n_consumers++;
+    if (asked != NOT_ASKED)
+        consumer_prefetch(consumer, (uint32_t)asked);
+    return 0;
+}
+
+static int open_consumers(struct instance *in, odto_error *err)
+{
+    for (size_t i = 0; i < in->n_topics; i++) {
         struct consumer_thread *c = &in->consumers[i];
-        odto_route *route = core_route(in->core, in->d->consumes[i]);
+        odto_route *route = core_route(in->core, c->topic);
         if (!route) {
-            odto_fail(err, -ENOENT, "%s consumes the topic %s, which has no route", in->name,
-                      in->d->consumes[i]);
-            odto_error_hint(err, "add a section [route %s]", in->d->consumes[i]);
+            odto_fail(err, -ENOENT, "%s consumes the topic %s, which has no route", in->name, c->topic);
+            odto_error_hint(err, "add a section [route %s]", c->topic);
             return -ENOENT;
         }
-        c->instance = in;
-        c->topic = in->d->consumes[i];
-        c->consumer = route_attach(route, in->name, 0, NULL);
-        if (!c->consumer)
-            return odto_fail(err, -ENOMEM, "%s: can't attach to %s", in->name, c->topic);
-        in->n_consumers++;
-        int r = instance_thread_start(in, c->topic, consume, c, &c->thread);
+        int r = attach_consumer(in, c, route, err);
+        if (r < 0)
+            return r;
+        r = instance_thread_start(in, c->topic, consume, c, &c->thread);
         if (r < 0)
             return odto_fail(err, r, "%s: can't start its consumer thread: %s", in->name, strerror(-r));
     }
     return 0;
+}
+
+void instance_prefetch(struct instance *in, const char *topic, uint32_t n)
+{
+    if (atomic_load(&in->quiescing))
+        return; /* the host has paused it for good */
+    for (size_t i = 0; i < in->n_topics; i++) {
+        struct consumer_thread *c = &in->consumers[i];
+        if (strcmp(c->topic, topic) != 0)
+            continue;
+        pthread_mutex_lock(&in->lock);
+        c->asked = n;
+        route_consumer *consumer = c->consumer;
+        pthread_mutex_unlock(&in->lock);
+        if (consumer) /* not under the lock: a bridge is told */
+            consumer_prefetch(consumer, n);
+    }
 }
 
 static void wake_consumers(struct instance *in)
@@ -437,12 +477,14 @@ static void close_consumers(struct instance *in)
         consumer_detach(in->consumers[i].consumer, false);
     free(in->consumers);
     in->consumers = NULL;
-    in->n_consumers = 0;
+    in->n_consumers = in->n_topics = 0;
 }
 
 int instance_start(struct instance *in, int64_t timeout_ns, odto_error *err)
 {
-    int r = call(in, "start", do_start, NULL, timeout_ns, err);
+    int r = prepare_consumers(in, err);
+    if (r == 0)
+        r = call(in, "start", do_start, NULL, timeout_ns, err);
     if (r < 0)
         return r;
     atomic_store(&in->started, true);
@@ -490,6 +532,16 @@ static int wait_for_callers(struct instance *in, int64_t deadline)
     return presence_clear(from, to, may_call_back, in, deadline) ? 0 : -ETIMEDOUT;
 }
 
+/* Late settles are ignored, events go to the next; what is left behind reaches it no more. */
+static void fence_consumer(struct instance *in, struct consumer_thread *c)
+{
+    pthread_mutex_lock(&in->lock);
+    route_consumer *consumer = c->consumer;
+    c->consumer = NULL;
+    pthread_mutex_unlock(&in->lock);
+    consumer_detach(consumer, true);
+}
+
 int instance_stop(struct instance *in, int64_t timeout_ns)
 {
     int64_t deadline = odto_now_ns() + timeout_ns;
@@ -506,8 +558,7 @@ int instance_stop(struct instance *in, int64_t timeout_ns)
     if (r < 0) {
         instance_abandon(in);
         for (size_t i = 0; i < in->n_consumers; i++)
-            consumer_detach(in->consumers[i].consumer,
-                            true); /* fence: late settles are ignored, events go to the next */
+            fence_consumer(in, &in->consumers[i]);
         in->n_consumers = 0;
         return -ETIMEDOUT;
     }

@@ -19,12 +19,14 @@ struct unit;
 struct manifest;
 struct route_consumer;
 
+#define NOT_ASKED (-1)
 struct consumer_thread {
     struct instance *instance;
-    struct route_consumer *consumer;
+    struct route_consumer *consumer; /* set, and cleared, under the instance's lock */
     odto_thread *thread;
     const char *topic;
-    bool busy; /* it takes or hands over events; under the instance's lock */
+    int64_t asked; /* prefetch that the plugin wants, NOT_ASKED; under the instance's lock */
+    bool busy;     /* it takes or hands over events; under the instance's lock */
 };
 
 struct instance {
@@ -49,7 +51,8 @@ struct instance {
     struct odto_thread *threads;
     size_t n_threads; /* running ones */
     struct consumer_thread *consumers;
-    size_t n_consumers;
+    size_t n_topics;           /* places in consumers: one a topic */
+    size_t n_consumers;        /* of them attached; the main thread's */
     struct instance *uses[64]; /* stores and handlers it obtained: reloaded after them */
     size_t n_uses;
     _Atomic bool wants_handlers; /* it asked for the handlers: reloaded when one comes or goes */
@@ -80,6 +83,8 @@ int instance_restore(struct instance *in, uint32_t version, odto_slice blob, int
 int instance_start(struct instance *in, int64_t timeout_ns, odto_error *err); /* and its consumer threads */
 int instance_reconfigure(struct instance *in, struct manifest *m, const odto_config *config,
                          int64_t timeout_ns, odto_error *err);
+/* What the plugin asks for, also before its consumers are there; any thread. */
+void instance_prefetch(struct instance *in, const char *topic, uint32_t n);
 int instance_quiesce(struct instance *in, int64_t deadline_ns); /* consumers stop taking first */
 int instance_save(struct instance *in, uint32_t *version, odto_buf *blob, int64_t timeout_ns,
                   odto_error *err);

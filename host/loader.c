@@ -152,6 +152,18 @@ static int check_allowed(const struct image *image, const char *allow, odto_erro
     return -EPERM;
 }
 
+/* RUN/NAME.GENERATION.so; a further number where an image that had to be kept is mapped from there: a section
+ * that was removed and comes back begins with generation 1 again. */
+static void name_copy(struct image *out, const char *run_dir, const char *name, unsigned generation)
+{
+    snprintf(out->path, sizeof out->path, "%s/%s.%u.so", run_dir, name, generation);
+    void *mapped;
+    for (unsigned again = 1; (mapped = dlopen(out->path, RTLD_NOW | RTLD_NOLOAD)); again++) {
+        dlclose(mapped); /* the reference that asking took */
+        snprintf(out->path, sizeof out->path, "%s/%s.%u.%u.so", run_dir, name, generation, again);
+    }
+}
+
 int loader_stage(const char *source, const char *run_dir, const char *name, unsigned generation,
                  const char *allow, struct image *out, odto_error *err)
 {
@@ -171,7 +183,7 @@ int loader_stage(const char *source, const char *run_dir, const char *name, unsi
         return r;
     }
     snprintf(out->source, sizeof out->source, "%s", real);
-    snprintf(out->path, sizeof out->path, "%s/%s.%u.so", run_dir, name, generation);
+    name_copy(out, run_dir, name, generation);
     unlink(out->path); /* left by a host that was killed; the data directory's lock says it is ours */
     int to = open(out->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0500);
     if (to < 0) {

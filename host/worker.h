@@ -62,6 +62,10 @@ struct worker {
     arena memory; /* configurations, routes: as long as the process */
     const odto_config *config;
     void *self;
+    /* Calls answered. The host sends work only after start() was answered; the order goes through its
+     * process, and this makes it one of ours: what the plugin wrote before is seen by the threads that are
+     * given work. */
+    _Atomic unsigned answered;
     char name[64];
     struct event_pool *pool;
     timer_service *timers;

@@ -30,6 +30,7 @@ static odto_buf *reply_begin(struct worker *w, uint64_t id, int r, const odto_er
 
 static void reply_end(struct worker *w)
 {
+    atomic_fetch_add_explicit(&w->answered, 1, memory_order_release); /* pairs with take() */
     if (wire_end(&w->link, -1) == -EMSGSIZE)
         abort(); /* a state of more than 64 MiB: the host says that the call was not answered */
 }
@@ -215,6 +216,7 @@ static void take(struct worker *w, const struct wire_head *head, struct wire_in 
     if (!t)
         abort();
     t->arg = w;
+    atomic_load_explicit(&w->answered, memory_order_acquire); /* pairs with reply_end() */
     if (head->type == WIRE_RUNS)
         runs_take(w, t);
     else if (head->type == WIRE_HANDLE)

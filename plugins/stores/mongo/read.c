@@ -48,14 +48,15 @@ static int find_each(mg_store *s, const char *collection, bson_t *filter, bson_t
     return code;
 }
 
-static bson_t sorted_by(const char *key, int direction, uint32_t limit)
+/* In place: a bson_t that has grown points into itself, so it can't be returned by value. */
+static void sorted_by(bson_t *opts, const char *key, int direction, uint32_t limit)
 {
-    bson_t opts = BSON_INITIALIZER, sort;
-    bson_append_document_begin(&opts, "sort", -1, &sort);
+    bson_t sort;
+    bson_init(opts);
+    bson_append_document_begin(opts, "sort", -1, &sort);
     bson_append_int32(&sort, key, -1, direction);
-    bson_append_document_end(&opts, &sort);
-    bson_append_int64(&opts, "limit", -1, limit);
-    return opts;
+    bson_append_document_end(opts, &sort);
+    bson_append_int64(opts, "limit", -1, limit);
 }
 
 /* ---- list, after ---- */
@@ -106,11 +107,10 @@ int mg_list(void *store, const odto_uuid *job, uint32_t limit, odto_event_row_fn
 {
     mg_store *s = store;
     rows r = {.fn = fn, .arg = arg};
-    bson_t filter = BSON_INITIALIZER, opts = sorted_by("occurredat", -1, limit);
-    if (limit == 0) {
-        bson_destroy(&opts);
+    bson_t filter = BSON_INITIALIZER, opts;
+    if (limit == 0)
         return 0;
-    }
+    sorted_by(&opts, "occurredat", -1, limit);
     if (job != NULL) {
         char id[ODTO_UUID_LEN + 1];
         odto_uuid_format(job, id);
@@ -135,7 +135,8 @@ int mg_after(void *store, uint64_t after, uint32_t limit, odto_event_row_fn *fn,
     bson_append_document_begin(&filter, "seq", -1, &range);
     bson_append_int64(&range, "$gt", -1, position || after > INT64_MAX ? 0 : (int64_t)after);
     bson_append_document_end(&filter, &range);
-    bson_t opts = position ? sorted_by("seq", -1, 1) : sorted_by("seq", 1, limit);
+    bson_t opts;
+    sorted_by(&opts, "seq", position ? -1 : 1, position ? 1 : limit);
     if (position) {
         int code = find_each(s, s->collection, &filter, &opts, keep_seq, &newest, err);
         if (code == 0 && last != NULL)
@@ -202,7 +203,8 @@ int mg_count(void *store, odto_counters *out, odto_error *err)
 {
     mg_store *s = store;
     odto_counters c = {0};
-    bson_t all = BSON_INITIALIZER, newest = sorted_by("occurredat", -1, 1);
+    bson_t all = BSON_INITIALIZER, newest;
+    sorted_by(&newest, "occurredat", -1, 1);
     int code = find_each(s, s->collection, &all, &newest, keep_time, &c, err); /* and a fresh connection */
     if (code == 0)
         code = count_groups(s, &c, err);
