@@ -134,6 +134,7 @@ def _():
         odto.equal((e["eventType"], e["payload"]["id"], e["idempotencyKey"]), ("job.created", job_id, job_id), "event")
     with odto.Host(bridged(b.url, {"plugin metrics": None})) as host, Pika(b.url) as client:
         client.declare("jobs.created")
+        client.declare("jobs.completed")  # as others do; asking an undeclared one would close the channel
         e = envelope(extra={"kept": True})
         client.publish("jobs.created", e)
         host.wait_job(e["payload"]["id"])

@@ -76,7 +76,7 @@ int admin_peek(rmq *r, const char *topic, uint64_t from, size_t max,
         }
         on = on || behind;
         bytes += msg.body.len;
-        amqp_bytes_free(msg.body);
+        amqp_destroy_message(&msg);
     }
     session_fini(&s); /* what was fetched goes back */
     return rc;
@@ -118,7 +118,7 @@ int64_t admin_remove(rmq *r, const char *topic, const uint64_t *ids, size_t n, o
             removed++;
         }
         bytes += msg.body.len;
-        amqp_bytes_free(msg.body);
+        amqp_destroy_message(&msg);
     }
     if (s.up) /* closing waits for the broker's answer, so the acknowledgements have arrived */
         session_close(&s, true);
