@@ -751,6 +751,7 @@ START_TEST(proxy_failures)
     rq = odto_test_get(&f, "/proxy/targets"); /* nobody listens there any more */
     ck_assert_int_eq(odto_test_reply_of(rq)->status, 502);
     end();
+    odto_test_free(&f);
     static char big[3000] = "HTTP/1.1 200 OK\r\nContent-Length: 2500\r\n\r\n";
     memset(big + strlen(big), 'x', 2500);
     peer_start(&long_answer, big);

@@ -600,6 +600,7 @@ START_TEST(webhook_authorization)
         ck_assert(strncmp(odto_test_header(rq, "WWW-Authenticate"), "Basic realm=", 12) == 0);
     }
     end();
+    odto_test_free(&f);
     begin();
     ck_assert_int_eq(odto_test_reply_of(webhook(GOOD_AUTH, "{\"alerts\":[]}"))->status, 403);
     end();
@@ -633,6 +634,7 @@ START_TEST(alerts_survive_a_reload)
     odto_error err = {0};
     ck_assert_int_eq(read_model_plugin.ops->save(f.self, &version, &blob, &err), 0);
     end();
+    odto_test_free(&f);
     odto_test_setup(&f, &read_model_plugin);
     f.options = with_password;
     ck_assert_int_eq(odto_test_init(&f, &err), 0);

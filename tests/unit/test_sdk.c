@@ -318,7 +318,8 @@ START_TEST(allocations_fail_in_turn)
     size_t n = 1;
     while (life(0, n))
         n++;
-    ck_assert_uint_ge(n, 4); /* instance, note, the text of the reply */
+    /* instance, note, the text of the reply; a sanitizer's own strdup() asks no malloc() that could fail */
+    ck_assert_uint_ge(n, ODTO_SANITIZER_ID ? 3 : 4);
     ck_assert_uint_le(n, 12);
 }
 END_TEST
