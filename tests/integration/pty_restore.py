@@ -28,7 +28,7 @@ def same_offset(*clients):
     """Read until all have seen the same, and nothing more came."""
     while True:
         for c in clients:
-            quiet_until(c, 0.25)
+            quiet_until(c, 0.25 / odto.SLOW)  # never longer: some programs draw every half second
         if len({c.offset for c in clients}) == 1:
             return
 
