@@ -239,7 +239,11 @@ static bool worked(const struct instance *in)
 void unit_failed(struct unit *u, const odto_error *err, bool permanent)
 {
     char text[1400];
+    pthread_rwlock_wrlock(&u->core->lock); /* `odto plugins` reads them */
     u->last_error = *err;
+    int64_t ready_since = u->ready_since;
+    u->ready_since = 0;
+    pthread_rwlock_unlock(&u->core->lock);
     if (u->kind == ODTO_KIND_BRIDGE && u->current && u->core->n_routes) {
         log_write(u->core->log, ODTO_ERROR, NULL, "%s: failed; routes hold it, so the host ends: %s", u->name,
                   odto_error_text(err, text, sizeof text));
@@ -247,10 +251,9 @@ void unit_failed(struct unit *u, const odto_error *err, bool permanent)
         return;
     }
     bool useful = worked(u->current);
-    if (useful || (u->ready_since && odto_now_ns() - u->ready_since > CALM))
+    if (useful || (ready_since && odto_now_ns() - ready_since > CALM))
         u->streak = 0;
     u->streak++;
-    u->ready_since = 0;
     bool over = !useful && too_many(u);
     int64_t wait = backoff(u), now = odto_now_ns();
     users_down(u, now + unit_int(u, "stop_timeout"), now + wait);
@@ -284,7 +287,9 @@ static void restart(struct unit *u)
         u->restart_at = odto_now_ns() + unit_int(u, "restart_backoff");
         return;
     }
+    pthread_rwlock_wrlock(&u->core->lock);
     u->restarts++;
+    pthread_rwlock_unlock(&u->core->lock);
     odto_metric_add(u->m_restarts, 1);
     int r = 0;
     if (!u->image) { /* the former copy was left behind with its instance */

@@ -29,7 +29,7 @@ struct task {
 
 struct lane {
     pthread_mutex_t lock; /* queue … threads */
-    pthread_cond_t more;
+    pthread_cond_t more, rest;
     struct task *queue, **end;
     unsigned waiting, idle, threads, max; /* threads start when more wait than are idle, up to max */
     bool watched;                         /*  each task is marked as a call that should return soon */
@@ -97,6 +97,7 @@ static inline struct worker *worker_of(odto_host *h)
 void lane_init(struct lane *l, const char *name, unsigned max, bool watched);
 struct task *task_new(enum wire_type type, uint64_t id, const struct wire_in *in);
 void lane_push(struct worker *w, struct lane *l, struct task *t);
+void lane_rest(struct lane *l);                  /* waits until its tasks have been run */
 void lane_run(struct worker *w, struct lane *l); /* on the calling thread, for ever */
 /* Threads with every signal blocked but those of crashes. */
 int worker_spawn_thread(pthread_t *id, void *(*fn)(void *), void *arg, const char *name);

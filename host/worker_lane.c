@@ -18,6 +18,7 @@ void lane_init(struct lane *l, const char *name, unsigned max, bool watched)
     l->end = &l->queue;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->more, NULL);
+    pthread_cond_init(&l->rest, NULL);
 }
 
 struct task *task_new(enum wire_type type, uint64_t id, const struct wire_in *in)
@@ -80,7 +81,8 @@ void mark_end(struct worker *w)
 static struct task *take(struct lane *l)
 {
     pthread_mutex_lock(&l->lock);
-    l->idle++;
+    if (++l->idle == l->threads && !l->queue)
+        pthread_cond_broadcast(&l->rest);
     while (!l->queue)
         pthread_cond_wait(&l->more, &l->lock);
     l->idle--;
@@ -90,6 +92,14 @@ static struct task *take(struct lane *l)
     l->waiting--;
     pthread_mutex_unlock(&l->lock);
     return t;
+}
+
+void lane_rest(struct lane *l)
+{
+    pthread_mutex_lock(&l->lock);
+    while (l->queue || l->idle != l->threads)
+        pthread_cond_wait(&l->rest, &l->lock);
+    pthread_mutex_unlock(&l->lock);
 }
 
 void lane_run(struct worker *w, struct lane *l)

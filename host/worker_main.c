@@ -172,6 +172,7 @@ static void lifecycle_call(struct task *t)
     if (t->type == WIRE_SAVE) {
         save(w, t->id);
     } else if (t->type == WIRE_FINI) {
+        lane_rest(&w->done); /* callbacks of its events use what fini() frees */
         w->d->ops->fini(w->self);
         reply_begin(w, t->id, 0, &err);
         reply_end(w);
