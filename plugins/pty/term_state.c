@@ -549,6 +549,10 @@ void term_resize(term_state *t, int cols, int rows)
     }
     int grown = rows - t->rows;
     vterm_set_size(t->vt, rows, cols);
+    VTermPos pos;
+    vterm_state_get_cursorpos(t->state, &pos);
+    if (pos.row < 0 || pos.row >= rows) /* libvterm 0.1.4 may leave it outside and then reads there */
+        vterm_input_write(t->vt, "\033[1;1H", 6);
     t->cols = cols;
     t->rows = rows;
     t->modes.top = t->modes.bottom = 0; /* as xterm and libvterm have it */
