@@ -31,6 +31,9 @@ CLEANFILES += %D%/files_data.c
 	  $(AWK) -v dir="$$dir" -f $(srcdir)/%D%/embed.awk $$list > $@-t && mv $@-t $@
 %D%/dist/files.list: $(web_page_sources)
 	$(AM_V_GEN)$(SHELL) $(srcdir)/%D%/make-page $(page_mode) $(abs_srcdir)/%D%/page $(abs_builddir)/%D%/page.work $(abs_builddir)/%D%/dist
+# the folder goes into the archive: made first, also by a bare `make dist`
+%D%/dist: %D%/dist/files.list
+	@:
 .PHONY: page
 page:
 	rm -f %D%/dist/files.list
