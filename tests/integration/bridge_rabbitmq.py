@@ -87,7 +87,11 @@ def submit(host, n, prefix="", **members):
 
 
 def completed(host, n, timeout=30):
-    odto.wait_until(lambda: host.stats()["completedJobs"] >= n, timeout, f"{n} jobs are completed")
+    try:
+        odto.wait_until(lambda: host.stats()["completedJobs"] >= n, timeout, f"{n} jobs are completed")
+    except odto.Failed:
+        odto.diag(f"stats {host.stats()}; queues {BROKER and BROKER.api('GET', '/api/queues')}; log {host.log[-6000:]}")
+        raise
     odto.equal(host.stats()["totalJobs"], n, "jobs counted")
 
 

@@ -27,6 +27,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import urllib.parse
@@ -152,14 +153,16 @@ def free_port():
 
 
 _last_id = 0
+_last_id_lock = threading.Lock()
 
 
 def uuid7():
-    """Ids of one process sort in the order they were made."""
+    """Ids of one process sort in the order they were made. Any thread: an id made twice would be one job accepted twice."""
     global _last_id
     ms = int(time.time() * 1000)
-    _last_id = max(_last_id + 1, (ms << 74) | (uuid.uuid4().int & ((1 << 73) - 1)))
-    high, low = _last_id >> 62, _last_id & ((1 << 62) - 1)
+    with _last_id_lock:
+        made = _last_id = max(_last_id + 1, (ms << 74) | (uuid.uuid4().int & ((1 << 73) - 1)))
+    high, low = made >> 62, made & ((1 << 62) - 1)
     return str(uuid.UUID(int=(high >> 12 << 80) | (0x7 << 76) | ((high & 0xfff) << 64) | (0x2 << 62) | low))
 
 
