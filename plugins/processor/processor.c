@@ -218,9 +218,8 @@ static int connect_parts(processor *p, odto_error *err)
     return metrics_init(p, err);
 }
 
-static int processor_start(void *self, odto_error *err)
+static int begin(processor *p, odto_error *err)
 {
-    processor *p = self;
     odto_host *h = p->host;
     int r = connect_parts(p, err);
     if (r < 0)
@@ -243,6 +242,15 @@ static int processor_start(void *self, odto_error *err)
     h->api->prefetch(h, p->route_created, p->prefetch);
     r = h->api->thread_start(h, "scheduler", scheduler_main, p, &p->thread);
     return r < 0 ? odto_fail(err, r, "no thread for the scheduler") : 0;
+}
+
+static int processor_start(void *self, odto_error *err)
+{
+    processor *p = self;
+    int r = begin(p, err);
+    if (r < 0)
+        history_stop(p); /* the scheduler would have, as its last deed; its thread never ran */
+    return r;
 }
 
 /* ---- end ---- */
