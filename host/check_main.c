@@ -76,6 +76,7 @@ bool check_load(struct check *c)
         return false;
     }
     c->plugin = c->image.descriptor;
+    c->keep = c->plugin->flags & ODTO_PLUGIN_KEEP;
     return true;
 }
 
@@ -222,6 +223,7 @@ static int usage(FILE *to)
           "      --store FILE.so   a store for options that name one\n"
           "      --cycles N        loads and unloads (100)\n"
           "      --timeout SECONDS of each step (60)\n"
+          "      --libraries       allocations of libraries fail too (many end the process then)\n"
           "      --json            one JSON object instead of text\n"
           "exit status: 0 all in order, 1 something is not, 2 usage\n",
           to);
@@ -239,6 +241,13 @@ static bool add_setting(struct check *c, char *text)
     return true;
 }
 
+/* Of a day at most: the limit holds whatever is asked for. 0: no number. */
+static int64_t seconds(const char *text)
+{
+    long long n = strtoll(text, NULL, 10);
+    return n <= 0 ? 0 : (n > 86400 ? 86400 : n) * ODTO_SEC;
+}
+
 static int parse(struct check *c, struct report *r, int argc, char **argv, long *step)
 {
     static const struct option longs[] = {{"set", required_argument, NULL, 's'},
@@ -246,6 +255,7 @@ static int parse(struct check *c, struct report *r, int argc, char **argv, long 
                                           {"cycles", required_argument, NULL, 'c'},
                                           {"timeout", required_argument, NULL, 't'},
                                           {"json", no_argument, NULL, 'j'},
+                                          {"libraries", no_argument, NULL, 'l'},
                                           {"step", required_argument, NULL, 'n'},
                                           {"dir", required_argument, NULL, 'd'},
                                           {"help", no_argument, NULL, 'h'},
@@ -258,7 +268,7 @@ static int parse(struct check *c, struct report *r, int argc, char **argv, long 
         if (o == 'c')
             c->cycles = (unsigned)strtoul(optarg, NULL, 10);
         if (o == 't')
-            c->timeout_ns = strtoll(optarg, NULL, 10) * ODTO_SEC;
+            c->timeout_ns = seconds(optarg);
         if (o == 'n')
             *step = strtol(optarg, NULL, 10);
         if (o == 'd')
@@ -268,6 +278,7 @@ static int parse(struct check *c, struct report *r, int argc, char **argv, long 
         if (o == '?')
             return usage(stderr);
         r->json |= o == 'j';
+        c->libraries |= o == 'l';
     }
     if (optind + 1 != argc || c->timeout_ns <= 0)
         return usage(stderr);

@@ -16,11 +16,13 @@ struct check {
     int64_t timeout_ns;                     /* of a step; of one fault a tenth */
     const char *set[2 * CHECK_MAX_SET + 1]; /* "name", "value", … of --set */
     size_t n_set;
+    bool libraries; /* allocations of the libraries it calls fail too */
     char dir[256]; /* temporary, of this run */
     /* of the step's process */
     struct image image;
     const odto_plugin *plugin;
-    bool bad; /* something was found */
+    bool keep; /* the plugin asks to stay mapped for ever */
+    bool bad;  /* something was found */
 };
 
 /* One line of findings: ok, or what is wrong. */

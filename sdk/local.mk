@@ -9,7 +9,8 @@ libodto_test_la_SOURCES = \
   %D%/src/internal.h \
   %D%/src/memory.c \
   %D%/src/test.c \
-  %D%/src/threads.c
+  %D%/src/threads.c \
+  %D%/src/watch.c
 sdk_cppflags = $(AM_CPPFLAGS) -I$(srcdir)/%D%/include
 libodto_test_la_CPPFLAGS = $(sdk_cppflags)
 # a parameter of glibc's malloc is promised not to be NULL, of ours too: no warnings about the builtin's prototype

@@ -63,8 +63,9 @@ static int metrics(pty *p, odto_error *err)
     }
     if (!p->m_drops || !p->m_ignored || !p->m_refused || !p->m_spawned)
         return odto_fail(err, -ENOMEM, "no memory for metrics");
-    return h->api->metric_fn(h, ODTO_GAUGE, "pty_output_queue_bytes_total",
-                             "Output bytes clients have not been sent yet.", NULL, NULL, queued, p);
+    int r = h->api->metric_fn(h, ODTO_GAUGE, "pty_output_queue_bytes_total",
+                              "Output bytes clients have not been sent yet.", NULL, NULL, queued, p);
+    return r < 0 ? odto_fail(err, r, "no memory for metrics") : 0;
 }
 
 static int init(odto_host *h, const odto_config *c, void **self, odto_error *err)

@@ -242,9 +242,11 @@ static bool env_add(pty_settings *set, size_t *n, const char *name, const char *
 
 static const char *home_folder(void)
 {
-    const struct passwd *pw = getpwuid(getuid());
     const char *home = getenv("HOME");
-    home = home && home[0] == '/' ? home : pw ? pw->pw_dir : NULL;
+    if (!home || home[0] != '/') {
+        const struct passwd *pw = getpwuid(getuid()); /* asks services of other machines at times */
+        home = pw ? pw->pw_dir : NULL;
+    }
     return home && !access(home, X_OK) ? home : "/";
 }
 

@@ -40,6 +40,13 @@ struct odto_thread {
     void *arg;
     bool joined;
 };
+struct odto_watch {
+    odto_watch *next;
+    odto_test *t;
+    int fd;
+    void (*ready)(void *arg);
+    void *arg;
+};
 struct odto_test_fd {
     struct odto_test_fd *next;
     char name[64];
@@ -53,7 +60,7 @@ void odto_test_broken(const char *fmt, ...) ODTO_PRINTF(1, 2) __attribute__((nor
 bool odto_test_refused(odto_test *t, const char *name);
 odto_test *odto_test_of(const odto_host *h);
 
-/* events.c, http.c, config.c, threads.c */
+/* events.c, http.c, config.c, threads.c, watch.c */
 void odto_test_events_setup(odto_test *t);
 void odto_test_events_free(odto_test *t);
 void odto_test_http_setup(odto_test *t);
@@ -61,6 +68,9 @@ void odto_test_http_free(odto_test *t);
 void odto_test_threads_setup(odto_test *t);
 void odto_test_threads_join(odto_test *t);
 void odto_test_threads_free(odto_test *t);
+void odto_test_watch_setup(odto_test *t);
+void odto_test_watch_poll(odto_test *t); /* ready() of each whose descriptor can be read now */
+void odto_test_watch_free(odto_test *t);
 void odto_test_jobs_free(odto_test *t);
 int odto_test_configure(odto_test *t, odto_error *err);
 void odto_test_config_free(odto_test *t);

@@ -5,6 +5,8 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <execinfo.h>
+#include <link.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,10 +47,58 @@ bool odto_test_malloc_failed(void)
     return atomic_load(&memory.failed);
 }
 
+static struct { /* libc's code; found before the first allocation is made to fail */
+    uintptr_t from, to;
+} libc;
+
+static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size;
+    const char *file = strrchr(info->dlpi_name, '/');
+    if (!file || strncmp(file, "/libc.so", 8) != 0)
+        return 0;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+        uintptr_t from = info->dlpi_addr + h->p_vaddr;
+        if (h->p_type == PT_LOAD && (h->p_flags & PF_X)) {
+            libc.from = from;
+            libc.to = from + h->p_memsz;
+        }
+    }
+    *(bool *)arg = true;
+    return 1;
+}
+
 void odto_test_malloc_range(uintptr_t from, uintptr_t to)
 {
+    bool found = false;
+    void *frames[2];
+    backtrace(frames, 2); /* loads the unwinder now */
+    dl_iterate_phdr(find_libc, &found);
     atomic_store(&memory.from, from);
     atomic_store(&memory.to, to);
+}
+
+/* Does the range allocate, by itself or through libc (strdup, asprintf …)? */
+static bool in_range(uintptr_t caller)
+{
+    uintptr_t from = atomic_load(&memory.from), to = atomic_load(&memory.to);
+    if (!to || (caller >= from && caller < to))
+        return true;
+    if (caller < libc.from || caller >= libc.to)
+        return false;
+    HOST_SIDE;
+    void *frames[16];
+    bool seen = false;
+    int n = backtrace(frames, 16);
+    for (int i = 0; i < n; i++) {
+        uintptr_t at = (uintptr_t)frames[i];
+        bool inside = at >= libc.from && at < libc.to;
+        if (seen && !inside) /* the first outside */
+            return at >= from && at < to;
+        seen |= inside;
+    }
+    return false;
 }
 
 /* A sanitizer allocates before it can check anything, so what it calls here then must not be checked. */
@@ -60,9 +110,7 @@ void odto_test_malloc_range(uintptr_t from, uintptr_t to)
 
 UNCHECKED static bool refuse(const void *caller)
 {
-    uintptr_t to = atomic_load(&memory.to);
-    if (!odto_test_inside ||
-        (to && ((uintptr_t)caller < atomic_load(&memory.from) || (uintptr_t)caller >= to)))
+    if (!odto_test_inside || !in_range((uintptr_t)caller))
         return false;
     size_t count = atomic_fetch_add(&memory.count, 1) + 1, nth = atomic_load(&memory.nth);
     if (!nth || count < nth || (count > nth && !atomic_load(&memory.all_after)))

@@ -224,6 +224,7 @@ void odto_test_setup(odto_test *t, const odto_plugin *p)
                              .handlers = handlers};
     odto_test_events_setup(t);
     odto_test_threads_setup(t);
+    odto_test_watch_setup(t);
     odto_test_http_setup(t);
     t->host = (odto_host){&t->api, t};
 }
@@ -313,7 +314,9 @@ int odto_test_reload(odto_test *t, odto_error *err)
         PLUGIN_SIDE;
         r = ops->save ? ops->save(t->self, &version, &blob, err) : 0;
     }
+    t->replaced = true;
     down(t);
+    t->replaced = false;
     __atomic_store_n(&t->stopping, false, __ATOMIC_RELEASE); /* no thread of the plugin runs */
     if (r == 0)
         r = odto_test_init(t, err);
@@ -331,6 +334,7 @@ void odto_test_free(odto_test *t)
     odto_test_http_free(t);
     odto_test_events_free(t);
     odto_test_threads_free(t);
+    odto_test_watch_free(t);
     odto_test_config_free(t);
     for (size_t i = 0; i < t->n_metrics; i++)
         free(t->metrics[i].cell.buckets);

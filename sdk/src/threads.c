@@ -175,6 +175,7 @@ void odto_test_advance(odto_test *t, int64_t ns)
     pthread_mutex_lock(&t->lock);
     clock_to(t, until);
     pthread_mutex_unlock(&t->lock);
+    odto_test_watch_poll(t);
 }
 
 bool odto_test_fire(odto_test *t)

@@ -171,6 +171,11 @@ static int fixture_start(void *self, odto_error *err)
 #ifdef FAULT_LEAK_TIMER
     f->host->api->timer_set(f->host->api->timer_new(f->host, (void (*)(void *))abort, NULL), 3600 * ODTO_SEC);
 #endif
+#ifdef FAULT_CALL_HANG
+    if (!f->host->api->timer_new(f->host, (void (*)(void *))abort, NULL))
+        for (;;)
+            pause();
+#endif
     f->routes[0] = (odto_http_route){.method = "GET", .path = "/fixture", .fn = serve};
     return f->host->api->http->serve(f->host, odto_config_str(f->config, "listen"), "fixture", f->routes, 1,
                                      NULL, 0, err);

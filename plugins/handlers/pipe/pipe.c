@@ -230,7 +230,7 @@ static void give_out(pipes *p)
         pipes_due(p, p->waiting_due_ns);
     pthread_mutex_unlock(&p->lock);
     for (worker *w = p->workers; w; w = w->next)
-        if (w->sent < w->send.n && !w->in_full)
+        if ((w->sent < w->send.n || w->send.failed) && !w->in_full)
             worker_flush(w);
 }
 

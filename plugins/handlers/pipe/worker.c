@@ -129,7 +129,7 @@ static int read_out(worker *w)
 {
     size_t max = w->p->cmd.max_output + LINE_SLACK;
     if (!odto_buf_reserve(&w->line, READ_SIZE))
-        return READ_NOTHING;
+        return READ_END; /* its replies can't be had; its jobs are tried again */
     ssize_t n = read(w->out.fd, w->line.p + w->line.n, READ_SIZE);
     if (n <= 0)
         return n < 0 && (errno == EAGAIN || errno == EINTR) ? READ_NOTHING : READ_END;

@@ -94,6 +94,7 @@ typedef struct odto_test {
     odto_error failure;  /* the last one given to fail() */
     size_t n_threads;    /* started and not joined */
     size_t n_timers;     /* made and not freed */
+    size_t n_watches;    /* descriptors watched and not unwatched */
     odto_buf log;        /* lines, the first 64 KiB */
     size_t calls;        /* of host functions that can fail, since odto_test_fail_call */
     const char *refused; /* name of the one that was made to fail, or NULL */
@@ -103,9 +104,10 @@ typedef struct odto_test {
     struct odto_route topic_table[16];
     size_t n_topics;
     uint64_t seq;
-    bool stopping, stands;
+    bool stopping, stands, replaced;
     int64_t clock_ns, clock_offset, unix_base_ms, mono_base;
     odto_timer *timers, *firing;
+    odto_watch *watches;
     pthread_t firing_thread;
     odto_thread *threads;
     odto_http_request *requests;
@@ -218,7 +220,8 @@ void odto_test_fail_call(odto_test *t, size_t nth);
 /* The nth allocation from now by code of the plugin fails, and with all_after each later one; 0: none. What
  * the fake host allocates does not count. Per process. */
 void odto_test_fail_malloc(size_t nth, bool all_after);
-/* Count only what is allocated from code in [from, to), 0, 0: all of the plugin's side. */
+/* Count only what code in [from, to) allocates, by itself or through libc (strdup …); 0, 0: all of the plugin's
+ * side, libraries too. */
 void odto_test_malloc_range(uintptr_t from, uintptr_t to);
 /* Allocations of the plugin since odto_test_fail_malloc; whether one was made to fail. */
 size_t odto_test_mallocs(void);
