@@ -250,16 +250,12 @@ static int64_t seconds(const char *text)
 
 static int parse(struct check *c, struct report *r, int argc, char **argv, long *step)
 {
-    static const struct option longs[] = {{"set", required_argument, NULL, 's'},
-                                          {"store", required_argument, NULL, 'S'},
-                                          {"cycles", required_argument, NULL, 'c'},
-                                          {"timeout", required_argument, NULL, 't'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"libraries", no_argument, NULL, 'l'},
-                                          {"step", required_argument, NULL, 'n'},
-                                          {"dir", required_argument, NULL, 'd'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"set", required_argument, NULL, 's'},    {"store", required_argument, NULL, 'S'},
+        {"cycles", required_argument, NULL, 'c'}, {"timeout", required_argument, NULL, 't'},
+        {"json", no_argument, NULL, 'j'},         {"libraries", no_argument, NULL, 'l'},
+        {"step", required_argument, NULL, 'n'},   {"dir", required_argument, NULL, 'd'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     for (int o; (o = getopt_long(argc, argv, "s:h", longs, NULL)) != -1;) {
         if (o == 's' && !add_setting(c, optarg))
             return usage(stderr);

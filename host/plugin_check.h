@@ -17,7 +17,7 @@ struct check {
     const char *set[2 * CHECK_MAX_SET + 1]; /* "name", "value", … of --set */
     size_t n_set;
     bool libraries; /* allocations of the libraries it calls fail too */
-    char dir[256]; /* temporary, of this run */
+    char dir[256];  /* temporary, of this run */
     /* of the step's process */
     struct image image;
     const odto_plugin *plugin;

@@ -31,10 +31,11 @@ def all_in_order(done):
 
 
 def finds(name, faults, step, *words, extra=(), timeout=60, plain_only=False):
+    if plain_only and fixture.SANITIZED:
+        return  # those builds never unmap a copy, and have an allocator of their own
+
     @suite.test("found: " + name)
     def _(d):
-        if plain_only and fixture.SANITIZED:
-            raise odto.Skip("sanitizer builds never unmap a copy, and have an allocator of their own")
         done = check(fixture.build(d / "fixture.so", *faults, extra=extra), timeout=timeout)
         odto.equal(done.returncode, 1, f"exit status:\n{done.stdout}{done.stderr}")
         lines = [x for x in done.stdout.splitlines() if x.startswith("FAIL")]

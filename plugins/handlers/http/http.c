@@ -760,6 +760,6 @@ static const odto_plugin_ops ops = {
 
 static const odto_handler_iface iface = {.size = sizeof iface, .start = web_start_runs, .cancel = web_cancel};
 
-ODTO_PLUGIN_DEFINE("http", PACKAGE_VERSION, ODTO_KIND_HANDLER,
-                   .summary = "Posts each job to a web service.", .options = options,
-                   .n_options = sizeof options / sizeof options[0], .ops = &ops, .handler = &iface);
+ODTO_PLUGIN_DEFINE("http", PACKAGE_VERSION, ODTO_KIND_HANDLER, .summary = "Posts each job to a web service.",
+                   .options = options, .n_options = sizeof options / sizeof options[0], .ops = &ops,
+                   .handler = &iface);

@@ -220,8 +220,8 @@ void odto_test_fail_call(odto_test *t, size_t nth);
 /* The nth allocation from now by code of the plugin fails, and with all_after each later one; 0: none. What
  * the fake host allocates does not count. Per process. */
 void odto_test_fail_malloc(size_t nth, bool all_after);
-/* Count only what code in [from, to) allocates, by itself or through libc (strdup …); 0, 0: all of the plugin's
- * side, libraries too. */
+/* Count only what code in [from, to) allocates, by itself or through libc (strdup …); 0, 0: all of the
+ * plugin's side, libraries too. */
 void odto_test_malloc_range(uintptr_t from, uintptr_t to);
 /* Allocations of the plugin since odto_test_fail_malloc; whether one was made to fail. */
 size_t odto_test_mallocs(void);
