@@ -13,8 +13,8 @@
  * nothing is acknowledged, nothing lost. Both stores ignore an event id they have seen, so a write may be
  * repeated.
  *
- * metrics.lock protects the queue, the list of free writes, the list of writes that wait for a retry, `away`
- * and `pumping`. No function of the host or a store is called under it. */
+ * metrics.lock protects the queue, the list of free writes, the list of writes that wait for a retry, `away`,
+ * `told`, `telling` and `pumping`. No function of the host or a store is called under it. */
 #include "rebuild.h"
 
 #include <odto/plugin.h>
@@ -101,6 +101,8 @@ struct metrics {
     size_t inside; /* callbacks of stores under way: the last thing they touch is this */
     int64_t backoff;
     bool away;     /* atomic, written under the lock */
+    bool told;     /* the value of away that the host was told last */
+    bool telling;  /* a thread is in tell_host() and will look again */
     bool draining; /* nothing is tried again */
     bool pumping;  /* a thread is in pump() and will look again */
     char away_reason[120];
@@ -137,12 +139,30 @@ static uint32_t prefetch_option(const metrics *m)
     return (uint32_t)odto_config_int(m->config, "prefetch");
 }
 
-/* The stores answer (again), or do not: consumption follows. */
+/* Consumption follows `away`. Two stores answer on two threads: one tells the host, in the order of the changes,
+ * or the older word could be the last one and nothing would be consumed any more. */
+static void tell_host(metrics *m)
+{
+    pthread_mutex_lock(&m->lock);
+    bool mine = !m->telling;
+    m->telling = true;
+    while (mine && m->told != m->away) {
+        bool away = m->told = m->away;
+        pthread_mutex_unlock(&m->lock);
+        m->host->api->prefetch(m->host, m->completed, away ? 0 : prefetch_option(m));
+        m->host->api->health_changed(m->host);
+        pthread_mutex_lock(&m->lock);
+    }
+    m->telling = m->telling && !mine;
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* The stores answer (again), or do not. */
 static void set_away(metrics *m, bool away, const char *reason)
 {
     pthread_mutex_lock(&m->lock);
     bool changed = m->away != away;
-    __atomic_store_n(&m->away, away, __ATOMIC_RELAXED); /* the lock orders it; read without in round_ended */
+    __atomic_store_n(&m->away, away, __ATOMIC_RELAXED); /* the lock orders it; read without in store_answers */
     snprintf(m->away_reason, sizeof m->away_reason, "%s", reason);
     if (!away)
         m->backoff = 0;
@@ -153,12 +173,17 @@ static void set_away(metrics *m, bool away, const char *reason)
         odto_log(m->host, ODTO_WARN, "%s; consumption pauses until the store answers", reason);
     else
         odto_log(m->host, ODTO_INFO, "the stores answer again; consumption goes on");
-    m->host->api->prefetch(m->host, m->completed, away ? 0 : prefetch_option(m));
-    m->host->api->health_changed(m->host);
+    tell_host(m);
     if (!away) {
         m->host->api->timer_set(m->timer, 0); /* what still waits goes out now */
         pump(m);
     }
+}
+
+static void store_answers(metrics *m)
+{
+    if (__atomic_load_n(&m->away, __ATOMIC_RELAXED)) /* a hint: set_away looks again under the lock */
+        set_away(m, false, "");
 }
 
 /* ---- writing ----------------------------------------------------------------------------------- */
@@ -234,6 +259,7 @@ static void refused(write_slot *w, int rc)
     if (w->n == 1) {
         char why[96];
         snprintf(why, sizeof why, "the store refuses this event: %s", strerror(-rc));
+        store_answers(w->m); /* it may be the only one that was waited with */
         settle(w, ODTO_REJECT, why);
         return;
     }
@@ -260,13 +286,10 @@ static void answered(write_slot *w, unsigned part, int result)
     if (result == 0 && w->missing != 0) {
         submit(w);
     } else if (result == 0) {
-        if (__atomic_load_n(&m->away, __ATOMIC_RELAXED)) /* a hint: set_away looks again under the lock */
-            set_away(m, false, "");
+        store_answers(m);
         settle(w, ODTO_ACK, NULL);
     } else if (permanent(result)) {
         refused(w, result);
-    } else if (result == -ECANCELED) {
-        settle(w, ODTO_RETURN, NULL);
     } else {
         retry_later(w, result);
     }

@@ -325,6 +325,35 @@ START_TEST(one_event_the_store_refuses)
 }
 END_TEST
 
+START_TEST(a_store_that_is_back_and_refuses_what_waited)
+{
+    begin(true);
+    main_store.result = -EIO;
+    give("job.validated", true);
+    ck_assert_uint_eq(f.prefetch, 0);
+    main_store.result = 0;
+    main_store.poison_type = ODTO_JOB_VALIDATED;
+    odto_test_fire(&f);
+    ck_assert_uint_eq(settled(ODTO_REJECT), 1);
+    ck_assert_uint_eq(f.prefetch, 1024); /* nothing else would ever say that the store is there */
+    ck_assert(ready());
+    odto_test_stop(&f);
+}
+END_TEST
+
+START_TEST(a_store_that_is_stopped_gets_it_again)
+{
+    begin(true);
+    main_store.submit_rc = -ECANCELED;
+    give("job.completed", true);
+    ck_assert_uint_eq(f.n_settled, 0); /* given back it would come again at once, until it is a dead letter */
+    main_store.submit_rc = 0;
+    odto_test_fire(&f);
+    ck_assert_uint_eq(settled(ODTO_ACK), 1);
+    odto_test_stop(&f);
+}
+END_TEST
+
 START_TEST(a_busy_store_gets_larger_batches)
 {
     begin(true);
@@ -443,6 +472,8 @@ int main(void)
     tcase_add_test(t, a_store_that_takes_no_submission);
     tcase_add_test(t, invalid_envelopes_are_rejected);
     tcase_add_test(t, one_event_the_store_refuses);
+    tcase_add_test(t, a_store_that_is_back_and_refuses_what_waited);
+    tcase_add_test(t, a_store_that_is_stopped_gets_it_again);
     tcase_add_test(t, a_busy_store_gets_larger_batches);
     tcase_add_test(t, no_more_than_the_prefetch_is_held);
     tcase_add_test(t, quiesce_writes_what_is_queued);
