@@ -139,8 +139,8 @@ static uint32_t prefetch_option(const metrics *m)
     return (uint32_t)odto_config_int(m->config, "prefetch");
 }
 
-/* Consumption follows `away`. Two stores answer on two threads: one tells the host, in the order of the changes,
- * or the older word could be the last one and nothing would be consumed any more. */
+/* Consumption follows `away`. Two stores answer on two threads: one tells the host, in the order of the
+ * changes, or the older word could be the last one and nothing would be consumed any more. */
 static void tell_host(metrics *m)
 {
     pthread_mutex_lock(&m->lock);
@@ -162,7 +162,8 @@ static void set_away(metrics *m, bool away, const char *reason)
 {
     pthread_mutex_lock(&m->lock);
     bool changed = m->away != away;
-    __atomic_store_n(&m->away, away, __ATOMIC_RELAXED); /* the lock orders it; read without in store_answers */
+    __atomic_store_n(&m->away, away,
+                     __ATOMIC_RELAXED); /* the lock orders it; read without in store_answers */
     snprintf(m->away_reason, sizeof m->away_reason, "%s", reason);
     if (!away)
         m->backoff = 0;
