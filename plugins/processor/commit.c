@@ -219,6 +219,15 @@ static bool put_singles(commit *c)
         if (!p->reaped_own)
             op->lease_owner = odto_slice_str(p->owner);
     }
+    if (p->out.look_wanted) {
+        odto_jobs_op *op = add(c, ODTO_JOBS_OUTBOX_TAKE, &p->out);
+        if (!op)
+            return false;
+        p->out.look_wanted = false;
+        p->out.looking = true;
+        op->lease_owner = odto_slice_str(p->owner);
+        op->limit = 1;
+    }
     if (p->out.take_wanted && !p->out.taking) {
         odto_jobs_op *op = add(c, ODTO_JOBS_OUTBOX_TAKE, NULL);
         if (!op)
@@ -270,8 +279,10 @@ static void put_back(commit *c, size_t i)
         p->reaping = false;
         p->reap_wanted = true;
         break;
-    case ODTO_JOBS_OUTBOX_TAKE:
-        p->out.taking = false;
+    case ODTO_JOBS_OUTBOX_TAKE: /* a look may have taken its row all the same: scheduler_away has it recover
+                                 */
+        p->out.looking = p->out.looking && !c->owner[i];
+        p->out.taking = p->out.taking && c->owner[i];
         outbox_recover(p);
         break;
     case ODTO_JOBS_OUTBOX_DONE:
@@ -350,7 +361,10 @@ static void deliver(commit *c, size_t i)
         lifecycle_reaped(p, op);
         break;
     case ODTO_JOBS_OUTBOX_TAKE:
-        outbox_taken(p, op->taken, op->n_taken);
+        if (owner)
+            outbox_looked(p, op->n_taken);
+        else
+            outbox_taken(p, op->taken, op->n_taken);
         break;
     case ODTO_JOBS_OUTBOX_DONE:
         outbox_forgotten(p, owner);
@@ -379,5 +393,5 @@ void commit_done(commit *c)
 bool commit_waiting(const processor *p)
 {
     return p->commits_under_way || !list_empty(&p->settling) || !list_empty(&p->accepting) || p->out.forget ||
-           p->out.taking;
+           p->out.taking || p->out.looking;
 }

@@ -194,11 +194,30 @@ void outbox_taken(processor *p, const odto_outbox_row *rows, size_t n)
         outbox_recover(p);
 }
 
+/* Now and then, where hosts share a store: what a host that does not come back had committed and not
+ * published. One row is taken to see whether there are any; it and the rest go the slow way. */
+void outbox_look(processor *p)
+{
+    outbox *o = &p->out;
+    if (!o->recovering && !o->looking && !p->away)
+        o->look_wanted = true;
+}
+
+void outbox_looked(processor *p, size_t n)
+{
+    p->out.looking = false;
+    if (n == 0)
+        return;
+    odto_log(p->host, ODTO_INFO, "events that another host left behind are published");
+    outbox_recover(p);
+}
+
 /* Everything under way is known: published and forgotten. */
 bool outbox_may_take(const processor *p)
 {
     const outbox *o = &p->out;
-    return o->recovering && !o->taking && !o->take_wanted && !o->under_way && !o->forget && !o->forgetting;
+    return o->recovering && !o->taking && !o->looking && !o->take_wanted && !o->under_way && !o->forget &&
+           !o->forgetting;
 }
 
 /* While the store is away this is also the question whether it is back. */

@@ -285,6 +285,7 @@ typedef struct outbox {
     bool recovering; /* events are taken from the store instead of being sent at once */
     bool missed;     /* something was committed since the last TAKE */
     bool take_wanted, taking;
+    bool look_wanted, looking;       /* for what other hosts left behind */
     int64_t retry_ns, backoff_ns;    /* monotonic: not before */
     _Atomic int64_t behind_since_ms; /* since when events wait, 0: they don't */
 } outbox;
@@ -295,6 +296,8 @@ void outbox_flush(processor *p);                                        /* publi
 void outbox_published(publication *pub);                                /* mail */
 void outbox_taken(processor *p, const odto_outbox_row *rows, size_t n); /* TAKE came back */
 void outbox_recover(processor *p); /* from now on by TAKE, after a backoff */
+void outbox_look(processor *p);    /* ask for what other hosts left behind */
+void outbox_looked(processor *p, size_t n);
 void outbox_forgotten(processor *p, publication *pub);
 bool outbox_may_take(const processor *p);
 void outbox_tick(processor *p);

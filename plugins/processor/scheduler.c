@@ -158,6 +158,8 @@ static void run_timers(processor *p)
         p->next_reap_ns = p->now_ns + p->lease_ms * ODTO_MS / 3;
         if (p->phase_now == PHASE_RUNNING && leases_astray(p) && list_empty(&p->extend))
             p->reap_wanted = true;
+        if (p->phase_now == PHASE_RUNNING && p->store.iface->flags & ODTO_STORE_SHARED)
+            outbox_look(p);
     }
     if (p->poll_ns && p->now_ns >= p->next_poll_ns) {
         p->next_poll_ns = p->now_ns + p->poll_ns;

@@ -23,7 +23,7 @@ typedef struct row {
 typedef struct outrow {
     uint64_t seq;
     odto_outgoing event;
-    bool gone;
+    bool gone, late; /* late: another host's, that anybody may take */
 } outrow;
 
 struct fakestore {
@@ -183,21 +183,24 @@ static void record(row *r, const odto_attempt *a)
     to->host = keep(a->host);
 }
 
+static uint64_t add_out(fakestore *s, const odto_outgoing *o, bool late)
+{
+    if (s->n_out == s->cap_out) {
+        s->cap_out = s->cap_out ? 2 * s->cap_out : 256;
+        s->out = realloc(s->out, s->cap_out * sizeof *s->out);
+    }
+    s->out[s->n_out] = (outrow){.seq = s->n_out, .event = *o, .late = late};
+    s->out[s->n_out].event.topic = keep(o->topic);
+    s->out[s->n_out].event.body = keep(o->body);
+    s->live_out++;
+    return s->n_out++;
+}
+
 static void put_out(fakestore *s, odto_jobs_batch *b, odto_jobs_op *op)
 {
     uint64_t *seqs = op->outbox_seqs = batch_memory(b, op->n_outgoing, sizeof *seqs);
-    for (size_t i = 0; i < op->n_outgoing; i++) {
-        if (s->n_out == s->cap_out) {
-            s->cap_out = s->cap_out ? 2 * s->cap_out : 256;
-            s->out = realloc(s->out, s->cap_out * sizeof *s->out);
-        }
-        const odto_outgoing *o = &op->outgoing[i];
-        s->out[s->n_out] = (outrow){.seq = s->n_out, .event = *o};
-        s->out[s->n_out].event.topic = keep(o->topic);
-        s->out[s->n_out].event.body = keep(o->body);
-        seqs[i] = s->n_out++;
-        s->live_out++;
-    }
+    for (size_t i = 0; i < op->n_outgoing; i++)
+        seqs[i] = add_out(s, &op->outgoing[i], false);
 }
 
 static row *own(fakestore *s, odto_jobs_op *op)
@@ -260,8 +263,10 @@ static void op_take(fakestore *s, odto_jobs_batch *b, odto_jobs_op *op)
     while (s->first_out < s->n_out && s->out[s->first_out].gone)
         s->first_out++;
     for (size_t i = s->first_out; i < s->n_out && op->n_taken < op->limit; i++)
-        if (!s->out[i].gone)
+        if (!s->out[i].gone && (s->out[i].late || op->lease_owner.n == 0)) {
+            s->out[i].late = false;
             rows[op->n_taken++] = (odto_outbox_row){.seq = i, .event = s->out[i].event};
+        }
 }
 
 static void op_done(fakestore *s, odto_jobs_op *op)
@@ -416,9 +421,17 @@ static const odto_jobs_ops jobs_ops = {.size = sizeof jobs_ops,
 static const odto_store_iface iface = {
     .size = sizeof iface, .flags = ODTO_STORE_FAST_STATS, .jobs = &jobs_ops};
 
+static const odto_store_iface shared_iface = {
+    .size = sizeof iface, .flags = ODTO_STORE_FAST_STATS | ODTO_STORE_SHARED, .jobs = &jobs_ops};
+
 const odto_store_iface *fakestore_iface(void)
 {
     return &iface;
+}
+
+const odto_store_iface *fakestore_shared_iface(void)
+{
+    return &shared_iface;
 }
 
 /* ---- for the test ---- */
@@ -547,6 +560,15 @@ size_t fakestore_batches(fakestore *s)
     size_t n = s->batches;
     pthread_mutex_unlock(&s->lock);
     return n;
+}
+
+void fakestore_leave(fakestore *s, const char *topic, const char *body)
+{
+    odto_outgoing out = {.topic = odto_slice_str(topic), .body = odto_slice_str(body)};
+    odto_uuid_v7(&out.event_id);
+    pthread_mutex_lock(&s->lock);
+    add_out(s, &out, true);
+    pthread_mutex_unlock(&s->lock);
 }
 
 void fakestore_put_leased(fakestore *s, const char *id, const char *type, const char *owner, int64_t until,

@@ -10,7 +10,8 @@ typedef struct fakestore fakestore;
 fakestore *fakestore_new(void);
 void fakestore_free(fakestore *s);
 const odto_store_iface *fakestore_iface(void);
-void fakestore_delay(fakestore *s, int64_t ns); /* of a commit */
+const odto_store_iface *fakestore_shared_iface(void); /* of a store that other hosts write to */
+void fakestore_delay(fakestore *s, int64_t ns);       /* of a commit */
 /* From now on batches fail with this code, 0: no more. in_doubt: they are applied all the same. */
 void fakestore_fail(fakestore *s, int code, bool in_doubt);
 void fakestore_reject(fakestore *s, int code); /* submit() itself */
@@ -25,6 +26,8 @@ size_t fakestore_batches(fakestore *s); /* committed */
 /* Put a row there as another host left it: executing, leased to owner until. */
 void fakestore_put_leased(fakestore *s, const char *id, const char *type, const char *owner, int64_t until,
                           uint32_t lost);
+/* An event in the outbox that another host committed and did not publish in time. */
+void fakestore_leave(fakestore *s, const char *topic, const char *body);
 /* The lease of this row goes to someone else. */
 void fakestore_steal(fakestore *s, const char *id);
 

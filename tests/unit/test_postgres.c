@@ -260,6 +260,11 @@ START_TEST(outbox_of_a_host_is_left_to_it_for_a_while)
     ck_assert_uint_eq(take.n_taken, 0);
     IFACE->jobs->release(other.store, &b);
     fixture_sql(&f, "UPDATE odto_outbox SET held_until = 0"); /* its host has not come back */
+    odto_jobs_op look = {.kind = ODTO_JOBS_OUTBOX_TAKE, .limit = 10, .lease_owner = odto_slice_str("me")};
+    odto_jobs_batch own = {.ops = &look, .n = 1};
+    ck_assert_int_eq(run_batch(&f, &own), 0);
+    ck_assert_uint_eq(look.n_taken, 0); /* asked for those of others only */
+    IFACE->jobs->release(f.store, &own);
     take = (odto_jobs_op){.kind = ODTO_JOBS_OUTBOX_TAKE, .limit = 10};
     b = (odto_jobs_batch){.ops = &take, .n = 1};
     ck_assert_int_eq(run_batch(&other, &b), 0);

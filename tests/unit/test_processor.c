@@ -144,15 +144,20 @@ static json_object *published_json(const char *topic, size_t k)
 
 /* ---- fixture ---- */
 
-static void begin(const char *const *settings)
+static void begin_on(const odto_store_iface *store, const char *const *settings)
 {
     fh = multihost_new();
     fs = fakestore_new();
-    multihost_store(fh, fakestore_iface(), fs);
+    multihost_store(fh, store, fs);
     builtin = multihost_load(fh, "builtin", "builtin", NULL, NULL);
     multihost_start(builtin, NULL);
     multihost_handler(fh, builtin, builtin_types, 8);
     proc = multihost_load(fh, "processor", "processor", settings, NULL);
+}
+
+static void begin(const char *const *settings)
+{
+    begin_on(fakestore_iface(), settings);
 }
 
 static void setup(void)
@@ -836,6 +841,25 @@ START_TEST(outbox_of_an_earlier_life)
 }
 END_TEST
 
+START_TEST(outbox_of_a_host_that_does_not_come_back)
+{
+    const char *const settings[] = {"lease=1s", NULL};
+    multihost_free(fh);
+    fakestore_free(fs);
+    begin_on(fakestore_shared_iface(), settings);
+    multihost_start(proc, NULL);
+    send_job("echo", "{}", ""); /* what it took over at its start is done with */
+    wait_published("jobs.completed", 1);
+    for (int i = 0; i < 3; i++)
+        fakestore_leave(fs, "jobs.completed", "{}");
+    fakestore_leave(fs, "jobs.failed.validation", "{}");
+    wait_published("jobs.completed", 4);
+    wait_published("jobs.failed.validation", 1);
+    send_job("echo", "{}", "");
+    wait_published("jobs.completed", 5);
+}
+END_TEST
+
 /* ---- the end ---- */
 
 START_TEST(quiesce_gives_back)
@@ -1032,6 +1056,7 @@ static Suite *suite(void)
     tcase_add_test(t, store_away_at_start);
     tcase_add_test(t, commit_in_doubt);
     tcase_add_test(t, outbox_of_an_earlier_life);
+    tcase_add_test(t, outbox_of_a_host_that_does_not_come_back);
     tcase_add_test(t, quiesce_gives_back);
     tcase_add_test(t, quiesce_waits_for_the_running);
     tcase_add_test(t, stop_at_once);

@@ -85,7 +85,8 @@ typedef enum odto_jobs_op_kind {
                          still leased with status EXECUTING and outcome   POISON for the caller to FINISH */
     ODTO_JOBS_CANCEL, /* PENDING → FAILED outcome CANCELLED + outgoing; EXECUTING: marks it (result -EBUSY) */
     ODTO_JOBS_OUTBOX_TAKE, /* up to limit outgoing events not yet published, oldest first (several hosts: skip
-                              locked), into taken[] */
+                              locked), into taken[]; with lease_owner set only those that another host was to
+                              publish and did not in time */
     ODTO_JOBS_OUTBOX_DONE, /* forget outbox rows by seq */
 } odto_jobs_op_kind;
 
@@ -101,7 +102,7 @@ typedef struct odto_jobs_op {
     odto_uuid id;        /* FINISH RETRY RELEASE EXTEND CANCEL */
     uint64_t token;      /* fencing token of the lease that acts; a stale one gives result -ESTALE and changes
                             nothing */
-    odto_slice lease_owner; /* ACCEPT (claim at once), CLAIM, REAP */
+    odto_slice lease_owner; /* ACCEPT (claim at once), CLAIM, REAP, OUTBOX_TAKE */
     int64_t lease_until, now, run_at;
     odto_status status;            /* FINISH */
     odto_outcome outcome;          /* FINISH RETRY */

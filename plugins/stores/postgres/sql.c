@@ -245,10 +245,11 @@ const char *const pg_sql_text[PG_SQL_COUNT] = {
     /* $1 seq, $2 holder, $3 slot */
     [PG_OUTBOX_DONE] = "WITH d AS (DELETE FROM odto_outbox WHERE holder = $2 AND seq = ANY($1) RETURNING 1) "
                        "UPDATE odto_stat SET outbox = outbox - " COUNT("d") " WHERE slot = $3",
-    /* $1 holder, $2 limit, $3 hold: own rows first, then those whose holder has not published them in time;
-     * gives (seq, event_id, topic, body) */
+    /* $1 holder, $2 limit, $3 hold, $4 1 when own rows are wanted: those first, then those whose holder has
+     * not published them in time; gives (seq, event_id, topic, body) */
     [PG_OUTBOX_TAKE] =
-        "WITH mine AS MATERIALIZED (SELECT holder, seq FROM odto_outbox WHERE holder = $1 ORDER BY seq "
+        "WITH mine AS MATERIALIZED (SELECT holder, seq FROM odto_outbox WHERE $4 = 1 AND holder = $1 ORDER "
+        "BY seq "
         "LIMIT $2 FOR UPDATE SKIP LOCKED), "
         "late AS MATERIALIZED (SELECT holder, seq FROM odto_outbox WHERE holder <> $1 AND held_until "
         "<= " DB_MS " ORDER BY holder, seq LIMIT $2 FOR UPDATE SKIP LOCKED), "

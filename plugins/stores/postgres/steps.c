@@ -265,6 +265,7 @@ static void single_args(pg_store *s, const pg_step *st)
         pg_int(&s->args, s->holder);
         pg_int(&s->args, op->limit > 0 ? op->limit : 1);
         pg_int(&s->args, PG_HOLD_MS);
+        pg_int(&s->args, op->lease_owner.n == 0);
         break;
     case PG_PROMOTE:
         types_arg(&s->args, op);

@@ -450,7 +450,7 @@ static int op_cancel(sq_store *s, odto_jobs_batch *b, odto_jobs_op *op)
 static int op_outbox_take(sq_store *s, odto_jobs_batch *b, odto_jobs_op *op)
 {
     uint32_t limit = op->limit > 0 ? op->limit : 1;
-    if (s->cur.outbox == 0)
+    if (s->cur.outbox == 0 || op->lease_owner.n > 0) /* no other host writes here */
         return SQLITE_OK;
     if ((int64_t)limit > s->cur.outbox)
         limit = (uint32_t)s->cur.outbox;
