@@ -1,9 +1,10 @@
 # tests of the bridges
-EXTRA_DIST += tests/lib/rabbitmq.py tests/lib/other.py
-dist_check_SCRIPTS += tests/integration/mixed_stack.py tests/integration/bridge_rabbitmq.py tests/integration/bridge_nng.py
+EXTRA_DIST += tests/lib/rabbitmq.py tests/lib/other.py tests/lib/net.py tests/lib/cluster.py
+dist_check_SCRIPTS += tests/integration/mixed_stack.py tests/integration/bridge_rabbitmq.py tests/integration/bridge_nng.py \
+  tests/chaos/cluster.py
 TESTS += tests/integration/bridge_nng.py
 if HAVE_RABBITMQ
-TESTS += tests/integration/bridge_rabbitmq.py tests/integration/mixed_stack.py
+TESTS += tests/integration/bridge_rabbitmq.py tests/integration/mixed_stack.py tests/chaos/cluster.py
 endif
 if HAVE_CHECK
 check_PROGRAMS += test_rabbitmq_parts

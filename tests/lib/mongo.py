@@ -210,6 +210,21 @@ class Mongo(Server):
     def answers(self):
         return self.run("admin", {"ping": 1})["ok"] == 1
 
+    def every(self, database, collection, projection=None):
+        """Each document, in batches over one connection (a cursor may belong to it)."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as s:
+            command = {"find": collection, "filter": {}, "batchSize": 5000, "projection": projection or {}}
+            while True:
+                s.sendall(message({**command, "$db": database}))
+                reply = decode(read_message(s), 21)
+                if reply.get("ok") != 1:
+                    raise odto.Failed(f"{self.kind}: {next(iter(command))}: {reply}")
+                cursor = reply["cursor"]
+                yield from cursor.get("firstBatch") or cursor.get("nextBatch") or []
+                if not cursor["id"]:
+                    return
+                command = {"getMore": Int64(cursor["id"]), "collection": collection, "batchSize": 5000}
+
     def run(self, database, command):
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as s:
             s.sendall(message({**command, "$db": database}))

@@ -364,12 +364,12 @@ class Manifest:
 class Host:
     """An odto-host of this build. Use as a context manager, or start() and stop().
 
-    changes: for Manifest.update; env: added to the environment; wait: for readiness."""
+    changes: for Manifest.update; env: added to the environment; wait: for readiness; place: a network namespace (net.py)."""
 
-    def __init__(self, changes=None, manifest=None, env=None, wait=True, args=()):
+    def __init__(self, changes=None, manifest=None, env=None, wait=True, args=(), place=None):
         self.manifest = manifest or Manifest()
         self.manifest.update(changes or {})
-        self.env, self.wait, self.args = env or {}, wait, list(args)
+        self.env, self.wait, self.args, self.place = env or {}, wait, list(args), place
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="odto-test-"))
         self.data = self.dir / "data"
         self.data.mkdir()
@@ -380,7 +380,7 @@ class Host:
 
     # clients by section; sections of other names by client()
     def client(self, section):
-        return Client(self.manifest.port(section))
+        return Client(self.manifest.port(section), self.place.address if self.place else "127.0.0.1")
 
     gateway = property(lambda self: self.client("plugin gateway"))
     processor = property(lambda self: self.client("plugin processor"))
@@ -408,8 +408,9 @@ class Host:
 
     def start(self):
         self.write()
+        words = [str(HOST), "-c", str(self.file), *self.args]
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([str(HOST), "-c", str(self.file), *self.args], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(self.place.command(words) if self.place else words, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env=self.environment())
         if self.wait:
             try:

@@ -17,7 +17,7 @@ import time
 
 
 class Proxy:
-    def __init__(self, port, host="127.0.0.1"):
+    def __init__(self, port, host="127.0.0.1", listen="127.0.0.1"):
         self.target = (host, port)
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
@@ -28,7 +28,7 @@ class Proxy:
         self.trigger = None
         self.cuts = 0
         self.connections = 0
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.listener = socket.create_server((listen, 0), backlog=128)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 

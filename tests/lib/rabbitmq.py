@@ -42,7 +42,7 @@ def _listens(port):
 
 
 class RabbitMQ:
-    """conf: more lines of rabbitmq.conf; tls: a folder made by authority(), for amqps on tls_port."""
+    """conf: more lines of rabbitmq.conf, {port} in them is the broker's; tls: a folder made by authority(), for amqps on tls_port."""
 
     def __init__(self, conf=(), tls=None, management=True):
         need()
@@ -65,7 +65,7 @@ class RabbitMQ:
             lines += [f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}", f"ssl_options.cacertfile = {tls}/ca.pem",
                       f"ssl_options.certfile = {tls}/server.pem", f"ssl_options.keyfile = {tls}/server.key",
                       "ssl_options.verify = verify_none", "ssl_options.fail_if_no_peer_cert = false"]
-        (self.dir / "rabbitmq.conf").write_text("\n".join([*lines, *conf]) + "\n")
+        (self.dir / "rabbitmq.conf").write_text("\n".join([*lines, *(c.replace("{port}", str(self.port)) for c in conf)]) + "\n")
 
     @property
     def url(self):
