@@ -36,7 +36,7 @@ struct unit {
     struct image *image;        /* mapped; restarts use the same copy again */
     struct seat *seat;          /* isolated handlers: what others hold of it (isolate.h); the core's */
     const struct image *proved; /* the last one that was kept as known good; only compared */
-    unsigned images_kept;
+    _Atomic unsigned images_kept;
     unsigned generation, copies; /* copies: staged so far, for unique names */
     int order;                   /* start order; stop in reverse */
     bool leaving;                /* a reload removes it: nobody obtains it any more; under core->lock */
@@ -133,6 +133,9 @@ void routes_close(struct core *core);
 struct image *unit_stage(struct unit *u, const char *file,
                          odto_error *err); /* private copy, inspected, not mapped */
 void unit_unmap(struct unit *u, struct image *image);
+void unit_image_kept(struct unit *u); /* one more stays mapped for ever: counted */
+/* After stop(): timers and leases that the generation left are taken back, and its image is kept for it. */
+void unit_take_back(struct unit *u, struct instance *in);
 int unit_init(struct unit *u, odto_error *err);                     /* image and configuration → LOADED */
 int unit_start(struct unit *u, odto_error *err);                    /* → READY */
 bool unit_down(struct unit *u, int64_t deadline_ns, bool graceful); /* → STOPPED or ABANDONED */

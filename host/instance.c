@@ -474,7 +474,7 @@ static void rest_consumers(struct instance *in, int64_t deadline_ns)
 static void close_consumers(struct instance *in)
 {
     for (size_t i = 0; i < in->n_consumers; i++)
-        consumer_detach(in->consumers[i].consumer, false);
+        in->left_leases += consumer_detach(in->consumers[i].consumer, ROUTE_DETACH_STOPPED);
     free(in->consumers);
     in->consumers = NULL;
     in->n_consumers = in->n_topics = 0;
@@ -539,7 +539,7 @@ static void fence_consumer(struct instance *in, struct consumer_thread *c)
     route_consumer *consumer = c->consumer;
     c->consumer = NULL;
     pthread_mutex_unlock(&in->lock);
-    consumer_detach(consumer, true);
+    consumer_detach(consumer, ROUTE_DETACH_ABANDONED);
 }
 
 int instance_stop(struct instance *in, int64_t timeout_ns)

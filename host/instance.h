@@ -60,7 +60,8 @@ struct instance {
     odto_error failure;
     _Atomic uint64_t settled_good,
         settled_bad; /* events acknowledged, attempts of a worker that ended; returned or rejected */
-    bool abandoned;  /* a callback or thread did not come back; written by the main thread, under lock */
+    size_t left_leases; /* that stop() left unsettled; the main thread's */
+    bool abandoned;     /* a callback or thread did not come back; written by the main thread, under lock */
 };
 
 /* Takes a reference of image and of the manifest config belongs to. NULL without memory. */

@@ -19,6 +19,7 @@ struct image {
     void *handle;                   /* NULL: a worker process has mapped it (isolate.h) */
     struct isolated *isolated;      /* what there is instead */
     struct foreign_image *foreign;  /* threads and keys it made by itself */
+    bool leaked;                    /* a generation left something behind: it is never unmapped */
     unsigned refs;                  /* instances (old and rolled back generations) that use it */
 };
 

@@ -124,8 +124,9 @@ enum route_detach {
     ROUTE_DETACH_ABANDONED, /* the same, and a thread may still read the leased events: each keeps one
                                reference for ever, at most the prefetch of them */
 };
-/* Leave the group, free c. Any thread, when no take runs. The group stays and keeps what comes. */
-void consumer_detach(route_consumer *c, enum route_detach how);
+/* Leave the group, free c. Any thread, when no take runs. The group stays and keeps what comes. How many
+ * leases were not settled. */
+size_t consumer_detach(route_consumer *c, enum route_detach how);
 uint64_t consumer_leased(const route_consumer *c);
 /* At most n leases at once; 0 pauses. Any thread. */
 void consumer_prefetch(route_consumer *c, uint32_t n);

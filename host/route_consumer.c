@@ -204,8 +204,9 @@ route_consumer *route_attach(odto_route *r, const char *instance, uint32_t prefe
     return c;
 }
 
-void consumer_detach(route_consumer *c, enum route_detach how)
+size_t consumer_detach(route_consumer *c, enum route_detach how)
 {
+    size_t unsettled = 0;
     odto_route *r = c->route;
     struct route_group *g = c->group;
     struct wakes wakes = {.n = 0};
@@ -223,6 +224,7 @@ void consumer_detach(route_consumer *c, enum route_detach how)
         if (how == ROUTE_DETACH_ABANDONED)
             event_ref(s->event);
         lease_return(r, s, how != ROUTE_DETACH_STOPPED);
+        unsettled++;
     }
     route_consumer **at = &g->consumers;
     while (*at != c)
@@ -238,6 +240,7 @@ void consumer_detach(route_consumer *c, enum route_detach how)
         route_waiter_free(c->waiter);
     c->magic = 0;
     free(c);
+    return unsettled;
 }
 
 uint64_t consumer_leased(const route_consumer *c)

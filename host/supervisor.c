@@ -69,16 +69,22 @@ struct image *unit_stage(struct unit *u, const char *file, odto_error *err)
     return NULL;
 }
 
+void unit_image_kept(struct unit *u)
+{
+    atomic_fetch_add(&u->images_kept, 1);
+    odto_metric_add(u->m_kept, 1);
+}
+
 void unit_unmap(struct unit *u, struct image *image)
 {
     if (!image || image->refs)
         return;
     isolate_close(image);
-    if (loader_close(image, false) < 0) {
-        u->images_kept++;
-        odto_metric_add(u->m_kept, 1);
-        log_write(u->core->log, ODTO_WARN, NULL,
-                  "%s: its image stays mapped: a thread, a thread key or the linker still holds it", u->name);
+    if (loader_close(image, image->leaked) < 0 || image->leaked) {
+        unit_image_kept(u);
+        log_write(u->core->log, ODTO_WARN, NULL, "%s: its image stays mapped: %s", u->name,
+                  image->leaked ? "it left timers or leases behind"
+                                : "a thread, a thread key or the linker still holds it");
     }
     free(image);
 }
@@ -114,6 +120,21 @@ int unit_start(struct unit *u, odto_error *err)
 
 /* ---- down ---- */
 
+/* Who forgot one thing may have forgotten another that the ledger does not know: a callback that some library
+ * holds, say. */
+void unit_take_back(struct unit *u, struct instance *in)
+{
+    size_t timers = timer_reap(u->core->timers, in), leases = in->left_leases;
+    in->left_leases = 0;
+    if (!timers && !leases)
+        return;
+    log_write(u->core->log, ODTO_WARN, NULL,
+              "%s: generation %u left %zu timer(s), which are removed, and %zu lease(s), which went back",
+              u->name, in->generation, timers, leases);
+    if (!in->image->isolated) /* what a worker leaves ends with it */
+        in->image->leaked = true;
+}
+
 /* Stop, finish, free. False when the instance had to be left behind: then its image stays mapped for ever. */
 static bool instance_down(struct unit *u, int64_t deadline_ns, bool graceful)
 {
@@ -133,9 +154,7 @@ static bool instance_down(struct unit *u, int64_t deadline_ns, bool graceful)
     if (core->http && http_unserve(core->http, &in->handle, odto_now_ns() + stop_timeout) < 0)
         instance_abandon(in);
     metrics_drop(core->metrics, in);
-    size_t timers = timer_reap(core->timers, in);
-    if (timers)
-        log_write(core->log, ODTO_WARN, NULL, "%s: left %zu timer(s); removed", u->name, timers);
+    unit_take_back(u, in);
     if (r == 0 && !in->abandoned)
         r = instance_fini(in, FINI_TIMEOUT);
     set_current(u, NULL);
@@ -144,8 +163,7 @@ static bool instance_down(struct unit *u, int64_t deadline_ns, bool graceful)
         log_write(core->log, ODTO_ERROR, NULL,
                   "%s: generation %u did not stop; it is fenced and left behind, its image stays mapped",
                   u->name, in->generation);
-        u->images_kept++;
-        odto_metric_add(u->m_kept, 1);
+        unit_image_kept(u);
         u->image = NULL;
         return false;
     }

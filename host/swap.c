@@ -21,16 +21,12 @@ static void discard(struct core *core, struct instance *in, bool was_started)
     if (http_unserve(core->http, &in->handle, odto_now_ns() + unit_int(u, "stop_timeout")) < 0)
         instance_abandon(in);
     metrics_drop(core->metrics, in);
-    size_t timers = timer_reap(core->timers, in);
-    if (timers)
-        log_write(core->log, ODTO_WARN, NULL, "%s: generation %u left %zu timer(s); removed", u->name,
-                  in->generation, timers);
+    unit_take_back(u, in);
     if (r == 0 && !in->abandoned)
         instance_fini(in, FINI_TIMEOUT);
     if (in->abandoned) {
         odto_metric_add(u->m_abandoned, 1);
-        u->images_kept++;
-        odto_metric_add(u->m_kept, 1);
+        unit_image_kept(u);
         log_write(core->log, ODTO_ERROR, NULL,
                   "%s: generation %u did not stop; it is fenced and left behind, its image stays mapped",
                   u->name, in->generation);

@@ -112,7 +112,7 @@ static void describe_unit(struct unit *u, odto_buf *out)
         u->image && u->image->isolated ? "process" : "no", (unsigned long long)u->restarts,
         (long long)(u->state == LIFE_READY && u->ready_since ? (odto_now_ns() - u->ready_since) / ODTO_MS
                                                              : 0),
-        u->current ? u->current->n_threads : 0, u->images_kept);
+        u->current ? u->current->n_threads : 0, atomic_load(&u->images_kept));
     json_member(out, "lastError",
                 u->last_error.code ? odto_error_text(&u->last_error, text, sizeof text) : "");
     odto_buf_str(out, "}");

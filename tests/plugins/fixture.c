@@ -107,9 +107,24 @@ static int fixture_restore(void *self, uint32_t version, odto_slice blob, odto_e
     return 0;
 }
 
+#ifdef FAULT_LEAK_KEY
+static pthread_key_t *leaked_key;
+static _Atomic unsigned ends;
+
+/* Called when a thread of the host ends, long after this copy was replaced. */
+static void at_thread_end(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&ends, 1);
+}
+#endif
+
 static void serve(void *self, odto_http_request *rq)
 {
     struct fixture *f = self;
+#ifdef FAULT_LEAK_KEY
+    pthread_setspecific(*leaked_key, f);
+#endif
     char text[160];
     int n =
         snprintf(text, sizeof text, "{\"build\":\"%s\",\"handled\":%llu,\"restored\":%llu}", FIXTURE_BUILD,
@@ -147,6 +162,23 @@ static void crash_soon(void *arg)
 }
 #endif
 
+#ifdef FAULT_LEAK_LEASE
+static void published(void *arg, int result)
+{
+    (void)arg, (void)result;
+}
+
+/* What it will take as an event, and never settle. */
+static void publish_one(struct fixture *f)
+{
+    const odto_host_api *api = f->host->api;
+    odto_route *to = api->route(f->host, "fixture.in");
+    odto_event *e = to ? api->event_new(f->host, odto_slice_str("{}"), 0) : NULL;
+    if (e && api->publish(f->host, to, &e, 1, 0, published, NULL) < 0)
+        api->event_unref(e);
+}
+#endif
+
 static int fixture_start(void *self, odto_error *err)
 {
     struct fixture *f = self;
@@ -168,8 +200,17 @@ static int fixture_start(void *self, odto_error *err)
     if (odto_config_bool(f->config, "crash"))
         f->host->api->thread_start(f->host, "crash", crash_soon, NULL, NULL);
 #endif
+#ifdef FAULT_LEAK_KEY
+    static pthread_key_t key;
+    pthread_key_create(&key, at_thread_end);
+    pthread_setspecific(key, f); /* this thread's end calls it; serve() sets it in threads of the host */
+    leaked_key = &key;
+#endif
 #ifdef FAULT_LEAK_TIMER
     f->host->api->timer_set(f->host->api->timer_new(f->host, (void (*)(void *))abort, NULL), 3600 * ODTO_SEC);
+#endif
+#ifdef FAULT_LEAK_LEASE
+    publish_one(f);
 #endif
 #ifdef FAULT_CALL_HANG
     if (!f->host->api->timer_new(f->host, (void (*)(void *))abort, NULL))
