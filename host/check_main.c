@@ -282,19 +282,34 @@ static int parse(struct check *c, struct report *r, int argc, char **argv, long 
     return 0;
 }
 
+static char **words_copy(int n, char **words)
+{
+    char **copy = calloc((size_t)n + 1, sizeof *copy);
+    for (int i = 0; copy && i < n; i++)
+        copy[i] = strdup(words[i]);
+    return copy;
+}
+
+static void words_free(char **words)
+{
+    for (char **w = words; w && *w; w++)
+        free(*w);
+    free(words);
+}
+
 int main(int argc, char **argv)
 {
     static struct check c = {.cycles = 100, .timeout_ns = 60 * ODTO_SEC};
     struct report r = {0};
     long step = -1;
-    char **again = calloc((size_t)argc + 1, sizeof *again); /* --set cuts its argument */
-    for (int i = 0; again && i < argc; i++)
-        again[i] = strdup(argv[i]);
+    char **again = words_copy(argc, argv); /* --set cuts its argument */
     int status = parse(&c, &r, argc, argv, &step);
-    if (status)
-        return status;
-    if (step >= 0 && (size_t)step < STEPS)
-        return run_step(&c, (size_t)step);
+    if (!status && !again)
+        status = 1;
+    if (status || (step >= 0 && (size_t)step < STEPS)) {
+        words_free(again);
+        return status ? status : run_step(&c, (size_t)step);
+    }
     snprintf(c.dir, sizeof c.dir, "%.200s/plugin-check.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     if (!mkdtemp(c.dir)) {
         fprintf(stderr, "plugin-check: no folder %s: %s\n", c.dir, strerror(errno));
@@ -308,9 +323,7 @@ int main(int argc, char **argv)
             break; /* nothing further can be told of it */
     }
     nftw(c.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    for (int i = 0; i < argc; i++)
-        free(again[i]);
-    free(again);
+    words_free(again);
     if (r.json)
         printf("],\"ok\":%s}\n", r.problems ? "false" : "true");
     else

@@ -59,7 +59,7 @@ struct instance {
     _Atomic bool failed;         /* it said so through api->fail; failure is set before */
     odto_error failure;
     _Atomic uint64_t settled_good,
-        settled_bad; /* events acknowledged, attempts of a worker that ended; returned or rejected */
+        settled_bad;    /* events acknowledged, attempts of a worker that ended; returned or rejected */
     size_t left_leases; /* that stop() left unsettled; the main thread's */
     bool abandoned;     /* a callback or thread did not come back; written by the main thread, under lock */
 };
