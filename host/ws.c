@@ -10,6 +10,8 @@
 #include "ws_priv.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -236,6 +238,15 @@ void ws_owner_evict(struct ws_engine *e, const http_owner *o)
     command_push(e, c);
 }
 
+/* The kernel takes megabytes for a peer that does not read; what lies there can't be held back any more, nor
+ * overtaken by a close. So it takes the next message only when little of the last is left. */
+static void socket_prepare(int fd)
+{
+    int one = 1, unsent = UNSENT;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+}
+
 static void run_adopt(struct ws_engine *e, ws_command *c)
 {
     struct ws_route *r = c->route;
@@ -247,6 +258,7 @@ static void run_adopt(struct ws_engine *e, ws_command *c)
         ws = ws_conn_new(r, odto_slice_str(c->target), c->peer);
         why = "no memory";
     }
+    socket_prepare(c->fd);
     if (!ws) {
         socket_raw_error(c->fd, 503, "Service Unavailable", why);
         shutdown(c->fd, SHUT_WR);

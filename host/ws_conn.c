@@ -347,6 +347,8 @@ int ws_conn_writable(odto_ws *ws)
         int r = frame_write(ws, f);
         if (r < 0)
             return -1;
+        if (close) /* it takes what is left: slowly, but it does */
+            lws_set_timeout(ws->wsi, PENDING_TIMEOUT_USER_OK, CLOSE_SECS);
         if (!r || lws_send_pipe_choked(ws->wsi))
             break;
     }

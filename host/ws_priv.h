@@ -8,9 +8,10 @@
 
 enum {
     CHUNK = 64 * 1024,     /* bytes given to one lws_write */
+    UNSENT = 128 * 1024,   /* bytes in the kernel that are not on their way, before it takes more */
     BURST = 16,            /* messages written before others get a turn */
     HEADER_POOL = 64,      /* handshakes at once */
-    CLOSE_SECS = 3,        /* for the peer to take our close frame */
+    CLOSE_SECS = 3,        /* for the peer to take something of what is left, and our close frame */
     HANDSHAKE_SECS = 10,   /* adopted to established */
     MESSAGE_MAX = 1 << 20, /* where a route says nothing */
     SUBPROTOCOLS = 16,     /* of all routes */

@@ -82,7 +82,7 @@ class Socket:
             except (EOFError, ConnectionError):
                 return None
             if kind == PING:
-                self.send(data, PONG)
+                self.answer(data, PONG)
             elif kind == CLOSE:
                 self.closed = struct.unpack(">H", data[:2])[0] if len(data) >= 2 else 1005
                 try:
@@ -98,6 +98,13 @@ class Socket:
 
     def send(self, data, kind=TEXT, fin=True):
         self.s.sendall(mask_frame(data if isinstance(data, bytes) else data.encode(), kind, fin))
+
+    def answer(self, data, kind):
+        """Send, unless it is too late for that: what came before the end is still to be read."""
+        try:
+            self.send(data, kind)
+        except ConnectionError:
+            pass
 
     def close(self):
         self.s.close()
@@ -208,7 +215,7 @@ class Binary(Socket):
 
     def acknowledge(self):
         self.acked = self.offset
-        self.send_type("A", struct.pack("<Q", self.offset))
+        self.answer(b"A" + struct.pack("<Q", self.offset), BINARY)
 
     def until(self, condition, what="condition"):
         while not condition(self):
