@@ -3,8 +3,10 @@
 
 #include <string.h>
 
-#define NOTICE_EVERY (5 * ODTO_SEC)
-#define PASTE_MIN    4 /* characters in one message that nobody types: a paste without brackets */
+#define NOTICE_EVERY  (5 * ODTO_SEC)
+#define PASTE_END     "\033[201~"
+#define PASTE_END_LEN 6
+#define PASTE_MIN     4 /* characters in one message that nobody types: a paste without brackets */
 
 static void drop(filter *f, filter_class c)
 {
@@ -57,13 +59,35 @@ static bool starts(const char *p, size_t n, const char *with)
     return n >= k && !memcmp(p, with, k);
 }
 
-/* Bytes of the paste at p that belong to it, its end mark included. */
+/* How many bytes of the end mark the paste breaks off with. */
+static size_t paste_ending(const char *p, size_t n)
+{
+    size_t k = n < PASTE_END_LEN - 1 ? n : PASTE_END_LEN - 1;
+    while (k && memcmp(p + n - k, PASTE_END, k) != 0)
+        k--;
+    return k;
+}
+
+/* Bytes of the paste at p that belong to it, its end mark included; that may have begun in the message
+ * before. */
 static size_t paste_length(filter *f, const char *p, size_t n)
 {
-    const char *end = memmem(p, n, "\033[201~", 6);
-    f->pasting = !end;
+    size_t rest = PASTE_END_LEN - f->ending;
     drop(f, FILTER_PASTE);
-    return end ? (size_t)(end - p) + 6 : n;
+    f->pasting = false;
+    if (f->ending && n >= rest && !memcmp(p, PASTE_END + f->ending, rest)) {
+        f->ending = 0;
+        return rest;
+    }
+    if (f->ending && n < rest && !memcmp(p, PASTE_END + f->ending, n)) {
+        f->ending += n;
+        f->pasting = true;
+        return n;
+    }
+    const char *end = memmem(p, n, PASTE_END, PASTE_END_LEN);
+    f->pasting = !end;
+    f->ending = end ? 0 : paste_ending(p, n);
+    return end ? (size_t)(end - p) + PASTE_END_LEN : n;
 }
 
 static size_t escape(filter *f, const char *p, size_t n, odto_buf *out)
@@ -158,7 +182,7 @@ void filter_input(filter *f, odto_slice in, odto_buf *out)
                 drop(f, c);
         }
     }
-    f->escaped = in.n && in.p[in.n - 1] == '\033';
+    f->escaped = !f->pasting && in.n && in.p[in.n - 1] == '\033';
 }
 
 const char *filter_notice(filter *f, int64_t now)

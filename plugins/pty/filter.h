@@ -21,6 +21,7 @@ typedef enum filter_class {
 
 typedef struct filter {
     bool pasting;                 /* inside a bracketed paste */
+    size_t ending;                /* bytes of its end mark that the last message ended with */
     bool escaped;                 /* the last message ended in Esc */
     uint32_t dropped;             /* bit of each class that filter_input dropped something of, this time */
     int64_t told[FILTER_CLASSES]; /* when a notice was due last; 0: never */
