@@ -32,8 +32,9 @@ enum {
     RING_SOFT = 256 * 1024,   /* history kept when nobody is behind */
     INPUT_HIGH = 256 * 1024,  /* input the program does not take: the client waits */
     INPUT_LOW = 64 * 1024,
-    FEED_SLICE = 32 * 1024, /* of the emulator in one turn */
-    FEED_NOW = 512,         /* so little is fed at once */
+    FEED_SLICE = 1024,     /* of the emulator between two looks at the clock */
+    SKIP_LEAST = 8 * 1024, /* it is behind, before some of it may be skipped */
+    FEED_NOW = 512,        /* so little is fed at once */
     BINARY_INPUT_MAX = 64 * 1024,
     MAX_WAITING = 256, /* connections that have not said who they are */
     MAX_VIEWERS = 16,  /* of one session, besides its owner */
@@ -43,11 +44,13 @@ enum {
 #define QUIET_NS        (2 * ODTO_MS)   /* after so much silence output goes at once */
 #define FRAME_NS        (4 * ODTO_MS)   /* else it is gathered so long */
 #define PARTIAL_NS      (100 * ODTO_MS) /* a character that is not completed by then is sent as it is */
-#define FEED_NS         (1 * ODTO_MS)
-#define RESIZE_NS       (50 * ODTO_MS) /* between two resizes */
+#define FEED_NS         (10 * ODTO_MS)  /* of silence before the emulator catches up */
+#define FEED_TURN_NS    (ODTO_MS / 2)   /* of the emulator in one turn of the loop */
+#define RESIZE_NS       (50 * ODTO_MS)  /* between two resizes */
 #define HELLO_NS        (5 * ODTO_SEC)
 #define TICKET_NS       (30 * ODTO_SEC)
-#define DRAIN_NS        (5 * ODTO_SEC) /* for viewers to take the rest of a session that ended */
+#define DRAIN_NS        (5 * ODTO_SEC)   /* for viewers to take some of the rest of a session that ended */
+#define DRAIN_MAX_NS    (120 * ODTO_SEC) /* for all of it */
 #define PTY_SUBPROTOCOL "odto.pty.v1"
 
 typedef struct pty pty;
@@ -73,7 +76,7 @@ struct session {
     pid_t pid;
     bool exited, eof, swept, over; /* child ended; no output will come; stragglers killed; all done */
     int exit_status, exit_signal;
-    int64_t kill_at, free_at; /* 0: not */
+    int64_t kill_at, over_at, free_at; /* 0: not */
 
     int cols, rows, want_cols, want_rows;
     int64_t resized_at, resize_at;
@@ -201,6 +204,7 @@ void session_detach(viewer *v);
 void session_end(session *s, const char *why); /* hang up, kill after the grace; holds no slot any more */
 void session_exited(session *s);               /* its pidfd says so */
 void session_tick(session *s, int64_t now);
+void session_drained(session *s); /* over, and a viewer took some of the rest */
 void session_state_set(session *s, session_state state);
 void session_remove(session *s); /* out of the list, freed by session_bury */
 void session_bury(pty *p);

@@ -227,12 +227,19 @@ void session_exited(session *s)
     stream_throttle(s);
 }
 
+void session_drained(session *s)
+{
+    int64_t most = s->over_at + DRAIN_MAX_NS, at = pty_now(s->pty) + DRAIN_NS;
+    s->free_at = at < most ? at : most;
+    loop_due(s->pty, s->free_at);
+}
+
 /* Program gone, nothing left to read: the viewers get the rest and the news. */
 static void finish(session *s, int64_t now)
 {
     s->over = true;
-    s->free_at = now + DRAIN_NS;
-    loop_due(s->pty, s->free_at);
+    s->over_at = now;
+    session_drained(s);
     loop_master(s, 0);
     close(s->master);
     s->master = -1;
@@ -284,8 +291,11 @@ void session_tick(session *s, int64_t now)
     if (!s->over && s->exited && (s->eof || s->swept) && s->pid > 0 && s->master >= 0) {
         if (!s->eof) /* whoever had the terminal is gone: the rest is there to be read */
             stream_readable(s);
-        if (s->eof || !s->owner || s->ring.cut - s->owner->off < s->pty->set.lag_high)
+        if (s->eof || !s->owner || s->ring.cut - s->owner->off < s->pty->set.lag_high ||
+            now >= s->since + DRAIN_MAX_NS)
             finish(s, now);
+        else
+            loop_due(s->pty, s->since + DRAIN_MAX_NS);
     } else if (s->pid <= 0) {
         s->over = true;
     }

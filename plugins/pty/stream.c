@@ -32,26 +32,24 @@ static odto_slice contiguous(session *s, uint64_t from, uint64_t to)
 /* A flood of plain text scrolls by faster than any emulator: all but its end is skipped. */
 static void feed_skip(session *s)
 {
-    uint64_t lag = s->ring.cut - s->fed;
-    if (lag < 2 * FEED_SLICE)
-        return;
     odto_slice all = contiguous(s, s->fed, s->ring.cut);
     s->fed += term_skip(s->term, all.p, all.n);
 }
 
+/* The emulator takes from 10 to 1000 ns a byte, so a turn of it is measured in time: others wait meanwhile.
+ */
 void stream_feed(session *s, bool all)
 {
     feed_skip(s);
-    size_t budget = FEED_SLICE;
-    while (s->fed < s->ring.cut && (all || budget)) {
+    int64_t until = all ? INT64_MAX : pty_now(s->pty) + FEED_TURN_NS;
+    while (s->fed < s->ring.cut) {
         odto_slice part = ring_at(&s->ring, s->fed, s->ring.cut);
         if (part.n > FEED_SLICE)
             part.n = FEED_SLICE;
-        if (!all && part.n > budget)
-            part.n = budget;
-        budget -= all ? 0 : part.n;
         s->fed += part.n;
         term_feed(s->term, part.p, part.n);
+        if (!all && pty_now(s->pty) >= until)
+            break;
     }
     if (term_replied(s->term))
         s->answered = s->fed;
@@ -60,16 +58,16 @@ void stream_feed(session *s, bool all)
         loop_due(s->pty, s->feed_at);
 }
 
-/* After output went out: little is fed at once, more when there is time, and before the ring is full of it.
- */
+/* After output went out: little is fed at once, the rest when it is quiet. Of a flood of plain text only the
+ * end is ever fed (libvterm moves the whole screen for each line), of another what the ring can't keep. */
 static void feed_later(session *s, int64_t now)
 {
+    if (s->ring.cut - s->fed >= SKIP_LEAST)
+        feed_skip(s);
     uint64_t lag = s->ring.cut - s->fed;
-    if (!lag)
-        return;
-    if (lag <= FEED_NOW || lag > s->ring.max / 2) {
+    if (lag && (lag <= FEED_NOW || lag > s->ring.max / 2)) {
         stream_feed(s, false);
-    } else {
+    } else if (lag) {
         s->feed_at = now + FEED_NS;
         loop_due(s->pty, s->feed_at);
     }
@@ -215,11 +213,14 @@ void stream_pump(viewer *v)
         return;
     if (v->off < s->ring.tail) /* only one that looks can be overtaken: what it sees next is the screen */
         stream_restore(v, false, 0);
+    uint64_t from = v->off;
     while (v->session && v->phase == VIEWER_LIVE && v->pty->http->ws_queued(v->ws) < QUEUE_MAX &&
            send_some(v))
         continue;
     if (v->session != s)
         return;
+    if (s->over && v->off != from)
+        session_drained(s);
     lag_set(v, s->ring.cut - v->off);
     if (v->replaying && v->off >= v->replay_to) {
         v->replaying = false;

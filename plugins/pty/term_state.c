@@ -478,16 +478,23 @@ static void take_colors(term_state *t, const char *p, size_t n)
     odto_buf_free(&sgr);
 }
 
+/* Where the last so many lines of p begin; 0: it has not more. */
+static size_t last_lines(const char *p, size_t n, size_t lines)
+{
+    for (; n && lines; lines--) {
+        const char *nl = memrchr(p, '\n', n);
+        n = nl ? (size_t)(nl - p) : 0;
+    }
+    return n;
+}
+
 size_t term_skip(term_state *t, const char *p, size_t n)
 {
-    size_t lines = (size_t)t->rows + TERM_SCROLLBACK, end = modes_plain(&t->modes) ? simple_length(p, n) : 0;
-    while (end && lines) { /* so many lines from its end on are wanted */
-        const char *nl = memrchr(p, '\n', end);
-        if (!nl)
-            return 0;
-        end = (size_t)(nl - p);
-        lines--;
-    }
+    size_t lines = (size_t)t->rows + TERM_SCROLLBACK; /* so many from its end on are wanted */
+    if (!modes_plain(&t->modes) ||
+        !last_lines(p, n, lines)) /* it is looked through only where that is of use */
+        return 0;
+    size_t end = last_lines(p, simple_length(p, n), lines);
     while (end && p[end - 1] != '\r') { /* a line that begins in the first column */
         const char *nl = memrchr(p, '\n', end);
         end = nl ? (size_t)(nl - p) : 0;

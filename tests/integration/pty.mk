@@ -2,7 +2,7 @@
 EXTRA_DIST += tests/lib/terminal.py
 if HAVE_LWS
 if HAVE_VTERM
-pty_scripts = %D%/web_terminal.py %D%/pty_hostile.py %D%/pty_restore.py
+pty_scripts = %D%/web_terminal.py %D%/pty_hostile.py %D%/pty_flow.py %D%/pty_restore.py
 dist_check_SCRIPTS += $(pty_scripts)
 TESTS += $(pty_scripts)
 check_PROGRAMS += tests/helpers/vt_screen
