@@ -44,8 +44,10 @@ static void check_content(const ring *r)
     for (uint64_t o = r->tail; o < r->head;) {
         odto_slice s = ring_at(r, o, r->head);
         ck_assert_uint_gt(s.n, 0);
-        for (size_t i = 0; i < s.n; i++)
-            ck_assert_int_eq(s.p[i], byte_at(o + i));
+        size_t same = 0;
+        while (same < s.n && s.p[same] == byte_at(o + same))
+            same++;
+        ck_assert_uint_eq(same, s.n);
         o += s.n;
     }
 }
@@ -126,7 +128,7 @@ START_TEST(ring_random_walk)
     ring r;
     uint64_t seed = (uint64_t)_i * 77 + 1, keep = 0;
     ck_assert_int_eq(ring_init(&r, 128 * KIB, 16 * KIB, 16), 0);
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 1000; i++) {
         uint64_t tail = r.tail;
         append(&r, random_next(&seed) % 9000, keep);
         ck_assert_uint_le(r.tail, keep > tail ? keep : tail);
