@@ -54,6 +54,8 @@ TRANSPORT = os.environ.get("ODTO_TEST_TRANSPORT", "spool")
 STACK = os.environ.get("ODTO_TEST_STACK", "embedded")
 # slow builds (sanitizers, valgrind) and busy machines: ODTO_TEST_SLOW=3 makes every wait three times as long
 SLOW = float(os.environ.get("ODTO_TEST_SLOW", "1"))
+# what the host runs under: ODTO_TEST_WRAP="valgrind -q …"
+WRAP = os.environ.get("ODTO_TEST_WRAP", "").split()
 
 
 # ---- assertions ---------------------------------------------------------------------------------
@@ -408,7 +410,7 @@ class Host:
 
     def start(self):
         self.write()
-        words = [str(HOST), "-c", str(self.file), *self.args]
+        words = [*WRAP, str(HOST), "-c", str(self.file), *self.args]
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(self.place.command(words) if self.place else words, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env=self.environment())
@@ -487,6 +489,12 @@ class Host:
             return j if j and j["status"] in states else None
         return wait_until(ended, timeout, f"job {job_id} is one of {states}")
 
+    def last_words(self, most=8000):
+        """The log's end; what a sanitizer reported comes first."""
+        log = self.log
+        at = re.search(r"WARNING: ThreadSanitizer|ERROR: (Address|Leak)Sanitizer|runtime error:", log)
+        return (log[at.start():at.start() + most] + "\n[…]\n" if at else "") + log[-most:]
+
     def stats(self):
         return self.read_model.get("/stats").json
 
@@ -503,7 +511,7 @@ class Host:
         try:
             if kind is None:
                 status = self.stop()
-                check(status == 0, f"exit status of the host after SIGTERM: {status}\n{self.log[-8000:]}" if status else "")
+                check(status == 0, f"exit status of the host after SIGTERM: {status}\n{self.last_words()}" if status else "")
             else:
                 if self.process is not None and self.process.poll() is None:
                     self.process.terminate()

@@ -36,15 +36,48 @@ static void teardown(void)
     timer_service_free(service);
 }
 
+/* A callback that holds the timers' thread until let_go: what is armed meanwhile fires afterwards, however
+ * slow this thread is. */
+static sem_t held, release;
+
+static void hold(void *arg)
+{
+    (void)arg;
+    sem_post(&held);
+    sem_wait(&release);
+}
+
+static odto_timer *hold_thread(void)
+{
+    odto_timer *t = timer_create_for(service, NULL, hold, NULL);
+    sem_init(&held, 0, 0);
+    sem_init(&release, 0, 0);
+    timer_arm(t, 0);
+    sem_wait(&held);
+    return t;
+}
+
+static void let_go(odto_timer *t)
+{
+    sem_post(&release);
+    timer_destroy(t);
+}
+
 START_TEST(fires_in_order_of_due_time)
 {
     struct one a = {1, NULL}, b = {2, NULL}, c = {3, NULL};
     struct one *all[] = {&a, &b, &c};
     for (int i = 0; i < 3; i++)
         all[i]->timer = timer_create_for(service, NULL, note, all[i]);
-    timer_arm(a.timer, 60 * ODTO_MS);
-    timer_arm(b.timer, 20 * ODTO_MS);
-    timer_arm(c.timer, 40 * ODTO_MS);
+    odto_timer *holder = hold_thread();
+    int64_t began;
+    do { /* a delay counts from its call, so the calls must follow each other quickly */
+        began = odto_now_ns();
+        timer_arm(a.timer, 60 * ODTO_MS);
+        timer_arm(b.timer, 20 * ODTO_MS);
+        timer_arm(c.timer, 40 * ODTO_MS);
+    } while (odto_now_ns() - began > 15 * ODTO_MS);
+    let_go(holder);
     for (int i = 0; i < 3; i++)
         sem_wait(&fired);
     ck_assert_int_eq(order[0], 2);
@@ -66,9 +99,11 @@ START_TEST(moved_and_disarmed)
     timer_arm(a.timer, 0); /* moved from an hour to now */
     sem_wait(&fired);
     ck_assert_int_eq(order[1], 1);
+    odto_timer *holder = hold_thread();
     timer_arm(a.timer, 10 * ODTO_MS);
     timer_arm(a.timer, -1);
     timer_arm(b.timer, 30 * ODTO_MS);
+    let_go(holder);
     sem_wait(&fired);
     ck_assert_int_eq(order[2], 2); /* a would have been first */
     timer_destroy(a.timer);
