@@ -28,6 +28,8 @@ struct unit {
     struct core *core;
     char name[NAME_SIZE];
     odto_kind kind;
+    /* Changed by the main thread alone, manifest to last_error (but fails to restart_at) under core->lock, by
+     * which others read */
     manifest *manifest; /* the snapshot `section` belongs to; one reference */
     const manifest_section *section;
     char file[4096]; /* the installed shared object */
@@ -142,6 +144,10 @@ bool unit_down(struct unit *u, int64_t deadline_ns, bool graceful); /* → STOPP
 void unit_failed(struct unit *u, const odto_error *err, bool permanent);
 bool unit_in_use(const struct unit *u); /* others hold its pointers */
 void unit_set(struct unit *u, enum life_event event);
+/* What runs next, and the section it runs by (it belongs to m, of which the unit takes a reference). Both
+ * change under core->lock, since `odto plugins` reads them; the caller unmaps the former image afterwards. */
+void unit_set_image(struct unit *u, struct image *image);
+void unit_set_section(struct unit *u, manifest *m, const manifest_section *section);
 int64_t supervisor_tick(struct core *core); /* restart what is due; ns until the next, -1 none */
 void supervisor_order(struct core *core);   /* sort units[] into start order */
 

@@ -49,7 +49,7 @@ struct instance {
     pthread_mutex_t lock;   /* threads, n_threads, failure, uses, busy of consumers */
     pthread_cond_t paused;  /* a consumer rests, or may go on to its end; monotonic clock */
     struct odto_thread *threads;
-    size_t n_threads; /* running ones */
+    _Atomic size_t n_threads; /* running ones; changed under lock, read without */
     struct consumer_thread *consumers;
     size_t n_topics;           /* places in consumers: one a topic */
     size_t n_consumers;        /* of them attached; the main thread's */

@@ -310,13 +310,11 @@ static void replace(struct plan *p, struct change *c, struct verdicts *out)
     if (u->state != LIFE_READY) { /* nothing runs: no swap, a start with what is new */
         u->streak = 0;
         unit_down(u, odto_now_ns(), false);
-        if (u->image != c->image)
-            unit_unmap(u, u->image);
-        u->image = c->image;
-        manifest_ref(p->next);
-        manifest_unref(u->manifest);
-        u->manifest = p->next;
-        u->section = c->section;
+        struct image *former = u->image;
+        unit_set_image(u, c->image);
+        if (former != c->image)
+            unit_unmap(u, former);
+        unit_set_section(u, p->next, c->section);
         int r = unit_init(u, &v.error);
         if (r == 0)
             r = unit_start(u, &v.error);
@@ -343,10 +341,7 @@ static void reconfigure(struct plan *p, struct change *c, struct verdicts *out)
                              &v.error) < 0) {
         v.result = RELOAD_REFUSED;
     } else {
-        manifest_ref(p->next);
-        manifest_unref(u->manifest);
-        u->manifest = p->next;
-        u->section = c->section;
+        unit_set_section(u, p->next, c->section);
     }
     v.total_ns = odto_now_ns() - begin;
     conclude(p->core, &v, out);

@@ -29,9 +29,26 @@ void unit_set(struct unit *u, enum life_event event)
     odto_metric_set(u->m_state[u->state], 0);
     u->state = (enum life_state)next;
     odto_metric_set(u->m_state[u->state], 1);
-    pthread_rwlock_unlock(&u->core->lock);
     if (event == LIFE_UP)
         u->ready_since = odto_now_ns();
+    pthread_rwlock_unlock(&u->core->lock);
+}
+
+void unit_set_image(struct unit *u, struct image *image)
+{
+    pthread_rwlock_wrlock(&u->core->lock);
+    u->image = image;
+    pthread_rwlock_unlock(&u->core->lock);
+}
+
+void unit_set_section(struct unit *u, manifest *m, const manifest_section *section)
+{
+    manifest *old = u->manifest;
+    pthread_rwlock_wrlock(&u->core->lock);
+    u->manifest = manifest_ref(m);
+    u->section = section;
+    pthread_rwlock_unlock(&u->core->lock);
+    manifest_unref(old);
 }
 
 static void set_current(struct unit *u, struct instance *in)
@@ -164,7 +181,7 @@ static bool instance_down(struct unit *u, int64_t deadline_ns, bool graceful)
                   "%s: generation %u did not stop; it is fenced and left behind, its image stays mapped",
                   u->name, in->generation);
         unit_image_kept(u);
-        u->image = NULL;
+        unit_set_image(u, NULL);
         return false;
     }
     instance_free(in);
@@ -311,7 +328,7 @@ static void restart(struct unit *u)
     odto_metric_add(u->m_restarts, 1);
     int r = 0;
     if (!u->image) { /* the former copy was left behind with its instance */
-        u->image = unit_map_probed(u, u->file, u->section, u->core->manifest_path, &err);
+        unit_set_image(u, unit_map_probed(u, u->file, u->section, u->core->manifest_path, &err));
         r = u->image ? 0 : err.code;
     }
     if (r == 0)

@@ -281,13 +281,10 @@ static void commit(struct core *core, struct swap_item *items, size_t n)
         struct image *image = u->image;
         if (it->old)
             discard(core, it->old, false);
-        u->image = it->image;
+        unit_set_image(u, it->image);
         if (image != it->image)
             unit_unmap(u, image);
-        manifest_ref(it->manifest);
-        manifest_unref(u->manifest);
-        u->manifest = it->manifest;
-        u->section = it->section;
+        unit_set_section(u, it->manifest, it->section);
     }
 }
 
