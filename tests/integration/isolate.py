@@ -156,6 +156,49 @@ for what in ("spin", "block"):
         completed_once(load.end())
 
 
+def others_work(host, n=200):
+    """So many jobs of another plugin, given now, all end well."""
+    ids = [host.submit(type="plain", payload={"do": "ok"}) for _ in range(n)]
+    completed_once([host.wait_job(i, timeout=60) for i in ids])
+
+
+for what in ("spin", "block"):
+    @suite.test(f"{what} without a deadline: two workers are stuck while 200 jobs of another plugin end")
+    def _(host, what=what):
+        stuck = {type: host.submit(type=type, payload={"do": what + " first"}) for type in ("rogue", "rough")}
+        for job in stuck.values():
+            wait_until(lambda: (host.job(job) or {}).get("status") == "EXECUTING", 10, "it is stuck")
+        workers = {type: host.worker(type) for type in stuck}
+        others_work(host)
+        for type, job in stuck.items():
+            equal(host.job(job)["status"], "EXECUTING", f"status of the stuck job of {type}")
+            equal(host.worker(type), workers[type], "worker")
+            os.kill(workers[type], signal.SIGKILL)
+            ended = host.wait_job(job, timeout=30)
+            equal((ended["status"], [a["outcome"] for a in ended["attempts"]]), ("COMPLETED", ["lost", "ok"]))
+
+
+@suite.test("heap: workers corrupt theirs and die over and over while 200 jobs of another plugin end")
+def _(host):
+    first = {type: host.plugins()[type]["generation"] for type in ("rogue", "rough")}
+    done, sick = threading.Event(), []
+
+    def sicken():
+        while not done.is_set() or len(sick) < 4:
+            for type in first:
+                sick.append(host.submit(type=type, payload={"do": "heap"}))
+                host.wait_job(sick[-1], timeout=30)
+    crashing = threading.Thread(target=sicken, daemon=True)
+    crashing.start()
+    others_work(host)
+    done.set()
+    crashing.join(60 * odto.SLOW)
+    for type, before in first.items():
+        check(host.plugins()[type]["generation"] > before, f"the worker of {type} was started anew")
+        equal(host.outcomes(type, "ok")[1], ["ok"])
+    equal({host.job(i)["status"] for i in sick}, {"FAILED"}, "ends of the jobs that corrupt the heap")
+
+
 @suite.test("leak: the worker is killed at isolate_memory")
 def _(host):
     job, outcomes = host.outcomes("rogue", "leak")

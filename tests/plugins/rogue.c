@@ -94,9 +94,10 @@ static void misbehave(odto_run *run)
         leak(run);
     if (wants(run, "once") && run->job->attempt + run->job->lost < 2)
         abort();
-    for (volatile int i = 0; wants(run, "spin"); i++)
+    bool again = wants(run, "first") && run->job->attempt + run->job->lost > 1; /* the first attempt only */
+    for (volatile int i = 0; wants(run, "spin") && !again; i++)
         ;
-    while (wants(run, "block"))
+    while (wants(run, "block") && !again)
         pause();
     if (wants(run, "wait"))
         while (!run->should_stop(run))
