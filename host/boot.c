@@ -1,5 +1,6 @@
 /* boot.c — from the manifest to running units: everything it names is checked first, with all errors in one
  * run, then started in order. Main thread. */
+#include "host/reload.h"
 #include "host/boot.h"
 #include "host/crash.h"
 #include "host/isolate.h"
@@ -365,9 +366,19 @@ static int start_units(struct core *core, odto_kind from, odto_kind to, odto_err
 static void host_metrics(struct core *core)
 {
     static const double bounds[] = {.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
-    const char *ok[] = {"done"}, *bad[] = {"failed"};
-    metrics_spec done = {ODTO_COUNTER, "odto_reloads_total", "Reloads by result.", "result", ok, NULL, 0};
-    metrics_spec failed = {ODTO_COUNTER, "odto_reloads_total", "Reloads by result.", "result", bad, NULL, 0};
+    for (int i = 0; i < RELOAD_RESULTS; i++) {
+        const char *result[] = {reload_result_name((enum reload_result)i)};
+        metrics_spec by = {
+            ODTO_COUNTER, "odto_reloads_total", "Reloads by result.", "result", result, NULL, 0};
+        metrics_cell(core->metrics, core, &by, &core->m_reloads[i], NULL);
+    }
+    metrics_spec whole = {ODTO_HISTOGRAM,
+                          "odto_reload_seconds",
+                          "Time a reload of one plugin took, its trial included.",
+                          NULL,
+                          NULL,
+                          bounds,
+                          sizeof bounds / sizeof bounds[0]};
     metrics_spec pause = {ODTO_HISTOGRAM,
                           "odto_reload_pause_seconds",
                           "Time a plugin took nothing while it was replaced.",
@@ -375,8 +386,7 @@ static void host_metrics(struct core *core)
                           NULL,
                           bounds,
                           sizeof bounds / sizeof bounds[0]};
-    metrics_cell(core->metrics, core, &done, &core->m_reloads_ok, NULL);
-    metrics_cell(core->metrics, core, &failed, &core->m_reloads_bad, NULL);
+    metrics_cell(core->metrics, core, &whole, &core->m_reload, NULL);
     metrics_cell(core->metrics, core, &pause, &core->m_pause, NULL);
 }
 

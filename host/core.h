@@ -17,6 +17,15 @@
 
 struct seat;
 
+enum reload_result { /* reload.h */
+                     RELOAD_UNCHANGED,
+                     RELOAD_DONE,        /* the new generation runs */
+                     RELOAD_ROLLED_BACK, /* the old one runs again, from its own state */
+                     RELOAD_REFUSED,     /* nothing was touched: the manifest or the new copy is bad */
+                     RELOAD_LOST,        /* neither runs: the unit is in BACKOFF and will be tried again */
+                     RELOAD_RESULTS
+};
+
 #define MAX_UNITS  64
 #define MAX_ROUTES 64
 
@@ -100,7 +109,7 @@ struct core {
     int64_t watched_at;                 /* watchdog.c */
     int signals;                        /* signalfd of the main thread */
     bool rewake;                        /* the wake-up was read away: commands may wait */
-    odto_metric *m_reloads_ok, *m_reloads_bad, *m_pause;
+    odto_metric *m_reloads[RELOAD_RESULTS], *m_reload, *m_pause;
 };
 
 /* A request to the supervisor thread from another one. */

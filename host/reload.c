@@ -45,18 +45,64 @@ enum reload_result verdicts_worst(const struct verdicts *v)
     return worst;
 }
 
+const char *reload_step_name(enum reload_step s)
+{
+    static const char *const names[] = {"check", "init",   "quiesce", "save",        "stop",     "restore",
+                                        "start", "canary", "commit",  "reconfigure", "roll-back"};
+    return (unsigned)s < sizeof names / sizeof names[0] ? names[s] : "?";
+}
+
+void verdict_step(struct verdict *v, enum reload_step next)
+{
+    int64_t now = odto_now_ns();
+    if (v->step_at)
+        v->step_ns[v->step] += now - v->step_at;
+    v->step = next;
+    v->step_at = now;
+}
+
+static void count(struct core *core, const struct verdict *v)
+{
+    const char *labels[] = {v->unit, reload_result_name(v->result), reload_step_name(v->step)};
+    metrics_spec verdicts = {ODTO_COUNTER,
+                             "odto_reload_verdicts_total",
+                             "Verdicts of reloads, by the step that was the last or failed.",
+                             "plugin,result,step",
+                             labels,
+                             NULL,
+                             0};
+    odto_metric *cell;
+    if (metrics_cell(core->metrics, core, &verdicts, &cell, NULL) == 0)
+        odto_metric_add(cell, 1);
+    odto_metric_add(core->m_reloads[v->result], 1);
+    odto_metric_observe(core->m_reload, (double)v->total_ns / 1e9);
+    if (v->pause_ns)
+        odto_metric_observe(core->m_pause, (double)v->pause_ns / 1e9);
+}
+
+/* ", quiesce 0.21 ms, stop 0.40 ms": where the time went. */
+static void describe_steps(const struct verdict *v, odto_buf *out)
+{
+    for (int i = 0; i < RELOAD_STEPS; i++)
+        if (v->step_ns[i])
+            odto_buf_printf(out, ", %s %.2f ms", reload_step_name((enum reload_step)i),
+                            (double)v->step_ns[i] / 1e6);
+}
+
 static void conclude(struct core *core, const struct verdict *v, struct verdicts *out)
 {
     char text[1400];
     bool bad = v->result > RELOAD_DONE;
-    odto_metric_add(bad ? core->m_reloads_bad : core->m_reloads_ok, 1);
+    odto_buf steps = {.max = 600};
+    count(core, v);
+    describe_steps(v, &steps);
     log_write(core->log, bad ? ODTO_ERROR : ODTO_INFO, NULL,
-              "reload %s: %s at step %s, generation %u, %.1f ms, paused %.2f ms%s%s",
-              v->unit[0] ? v->unit : "manifest", reload_result_name(v->result), v->step, v->generation,
-              (double)v->total_ns / 1e6, (double)v->pause_ns / 1e6, bad ? ": " : "",
+              "reload %s: %s at step %s, generation %u, %.1f ms, paused %.2f ms%.*s%s%s",
+              v->unit[0] ? v->unit : "manifest", reload_result_name(v->result), reload_step_name(v->step),
+              v->generation, (double)v->total_ns / 1e6, (double)v->pause_ns / 1e6, (int)steps.n,
+              steps.n ? steps.p : "", bad ? ": " : "",
               bad ? odto_error_text(&v->error, text, sizeof text) : "");
-    if (v->unit[0])
-        odto_metric_observe(core->m_pause, (double)v->pause_ns / 1e9);
+    odto_buf_free(&steps);
     if (out && out->n < sizeof out->items / sizeof out->items[0])
         out->items[out->n++] = *v;
 }
@@ -162,9 +208,9 @@ static void drop(struct plan *p)
     manifest_errors_free(&p->errs);
 }
 
-static void refuse(struct plan *p, struct verdicts *out)
+static void refuse(struct plan *p, int64_t begin, struct verdicts *out)
 {
-    struct verdict v = {.result = RELOAD_REFUSED, .step = "check"};
+    struct verdict v = {.result = RELOAD_REFUSED, .step = STEP_CHECK, .total_ns = odto_now_ns() - begin};
     for (size_t i = 0; i < p->errs.n; i++)
         if (!p->errs.items[i].warning) {
             log_error(p->core->log, ODTO_ERROR, "manifest", &p->errs.items[i].error);
@@ -188,7 +234,7 @@ static struct change *change_of(struct plan *p, const struct unit *u)
 
 static void remove_one(struct core *core, struct unit *u, struct verdicts *out)
 {
-    struct verdict v = {.result = RELOAD_DONE, .step = "stop", .generation = u->generation};
+    struct verdict v = {.result = RELOAD_DONE, .step = STEP_STOP, .generation = u->generation};
     int64_t begin = odto_now_ns();
     snprintf(v.unit, sizeof v.unit, "%s", u->name);
     bool clean = unit_down(u, begin + unit_int(u, "stop_timeout"), true);
@@ -234,7 +280,7 @@ static void remove_rest(struct plan *p, struct verdicts *out)
             remove_one(core, u, out);
             continue;
         }
-        struct verdict v = {.result = RELOAD_REFUSED, .step = "stop", .generation = u->generation};
+        struct verdict v = {.result = RELOAD_REFUSED, .step = STEP_STOP, .generation = u->generation};
         snprintf(v.unit, sizeof v.unit, "%s", u->name);
         odto_fail(&v.error, -EBUSY, "%s is still in use by others and stays", u->name);
         odto_error_hint(&v.error, "see the verdicts of those; the next reload tries again");
@@ -304,7 +350,7 @@ static size_t group(struct plan *p, struct unit *u, struct swap_item *items)
 static void replace(struct plan *p, struct change *c, struct verdicts *out)
 {
     struct swap_item items[MAX_UNITS];
-    struct verdict v = {.step = "init"};
+    struct verdict v = {.step = STEP_INIT};
     struct unit *u = c->unit;
     snprintf(v.unit, sizeof v.unit, "%s", u->name);
     if (u->state != LIFE_READY) { /* nothing runs: no swap, a start with what is new */
@@ -315,13 +361,15 @@ static void replace(struct plan *p, struct change *c, struct verdicts *out)
         if (former != c->image)
             unit_unmap(u, former);
         unit_set_section(u, p->next, c->section);
+        int64_t begin = odto_now_ns();
         int r = unit_init(u, &v.error);
         if (r == 0)
             r = unit_start(u, &v.error);
         if (r < 0)
             unit_failed(u, &v.error, false);
+        v.total_ns = odto_now_ns() - begin;
         v.result = r < 0 ? RELOAD_LOST : RELOAD_DONE;
-        v.step = r < 0 ? "start" : "commit";
+        v.step = r < 0 ? STEP_START : STEP_COMMIT;
         v.generation = u->generation;
         c->replace = false;
     } else {
@@ -334,7 +382,7 @@ static void replace(struct plan *p, struct change *c, struct verdicts *out)
 static void reconfigure(struct plan *p, struct change *c, struct verdicts *out)
 {
     struct unit *u = c->unit;
-    struct verdict v = {.result = RELOAD_DONE, .step = "reconfigure", .generation = u->generation};
+    struct verdict v = {.result = RELOAD_DONE, .step = STEP_RECONFIGURE, .generation = u->generation};
     int64_t begin = odto_now_ns();
     snprintf(v.unit, sizeof v.unit, "%s", u->name);
     if (instance_reconfigure(u->current, p->next, c->section->config, unit_int(u, "start_timeout"),
@@ -349,7 +397,7 @@ static void reconfigure(struct plan *p, struct change *c, struct verdicts *out)
 
 static void add_new(struct plan *p, struct change *c, struct verdicts *out)
 {
-    struct verdict v = {.result = RELOAD_DONE, .step = "commit", .added = true};
+    struct verdict v = {.result = RELOAD_DONE, .step = STEP_COMMIT, .added = true};
     struct unit *u = c->fresh;
     c->fresh = NULL;
     c->unit = u;
@@ -364,7 +412,7 @@ static void add_new(struct plan *p, struct change *c, struct verdicts *out)
         r = unit_start(u, &v.error);
     if (r < 0) {
         v.result = RELOAD_LOST;
-        v.step = "start";
+        v.step = STEP_START;
         unit_failed(u, &v.error, false);
     }
     v.generation = u->generation;
@@ -437,12 +485,12 @@ void reload_manifest(struct core *core, const char *name, struct verdicts *out)
     int64_t begin = odto_now_ns();
     check(p);
     if (p->errs.n_errors || !p->next) {
-        refuse(p, out);
+        refuse(p, begin, out);
     } else {
         apply(p, out);
         if (out && out->n == before && out->n < MAX_UNITS) {
             out->items[out->n++] = (struct verdict){
-                .result = RELOAD_UNCHANGED, .step = "check", .total_ns = odto_now_ns() - begin};
+                .result = RELOAD_UNCHANGED, .step = STEP_CHECK, .total_ns = odto_now_ns() - begin};
             log_write(core->log, ODTO_INFO, NULL, "reload: nothing changed");
         }
     }

@@ -5,24 +5,31 @@
 
 #include "host/core.h"
 
-enum reload_result {
-    RELOAD_UNCHANGED,
-    RELOAD_DONE,        /* the new generation runs */
-    RELOAD_ROLLED_BACK, /* the old one runs again, from its own state */
-    RELOAD_REFUSED,     /* nothing was touched: the manifest or the new copy is bad */
-    RELOAD_LOST,        /* neither runs: the unit is in BACKOFF and will be tried again */
+enum reload_step {
+    STEP_CHECK,
+    STEP_INIT,
+    STEP_QUIESCE,
+    STEP_SAVE,
+    STEP_STOP,
+    STEP_RESTORE,
+    STEP_START,
+    STEP_CANARY,
+    STEP_COMMIT,
+    STEP_RECONFIGURE,
+    STEP_ROLL_BACK, /* only its duration: the step of a verdict is the one that failed */
+    RELOAD_STEPS
 };
 
 /* What became of one unit, or (unit empty) of the manifest as a whole. */
 struct verdict {
     char unit[NAME_SIZE];
     enum reload_result result;
-    bool added;       /* RELOAD_DONE: it was not there before */
-    const char *step; /* last step taken: check stage inspect probe load init quiesce save stop restore start
-                         canary commit */
+    bool added;            /* RELOAD_DONE: it was not there before */
+    enum reload_step step; /* last step taken */
     odto_error error;
     unsigned generation;
     int64_t total_ns, pause_ns; /* pause: nothing was delivered to the plugin, its requests waited */
+    int64_t step_ns[RELOAD_STEPS], step_at; /* time in each step; when the present one began, 0: not yet */
 };
 
 struct verdicts {
@@ -34,6 +41,9 @@ struct verdicts {
  * to out (may be NULL). */
 void reload_manifest(struct core *core, const char *name, struct verdicts *out);
 const char *reload_result_name(enum reload_result r);
+const char *reload_step_name(enum reload_step s);
+/* The next step begins; the time since the last one began is its own. */
+void verdict_step(struct verdict *v, enum reload_step next);
 /* The worst result of all. */
 enum reload_result verdicts_worst(const struct verdicts *v);
 #endif

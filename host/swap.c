@@ -37,7 +37,7 @@ static void discard(struct core *core, struct instance *in, bool was_started)
 
 static int init_all(struct core *core, struct swap_item *items, size_t n, struct verdict *v)
 {
-    v->step = "init";
+    verdict_step(v, STEP_INIT);
     for (size_t i = 0; i < n; i++) {
         struct swap_item *it = &items[i];
         struct unit *u = it->unit;
@@ -61,7 +61,7 @@ static void pause_all(struct core *core, struct swap_item *items, size_t n, stru
         if (!in)
             continue;
         int64_t timeout = unit_int(it->unit, "stop_timeout"), deadline = odto_now_ns() + timeout;
-        v->step = "quiesce";
+        verdict_step(v, STEP_QUIESCE);
         atomic_store(&in->replaced, true);
         http_gate(core->http, &in->handle, true);
         int drained =
@@ -69,11 +69,11 @@ static void pause_all(struct core *core, struct swap_item *items, size_t n, stru
         if (instance_quiesce(in, deadline) < 0 || drained < 0)
             log_write(core->log, ODTO_WARN, NULL, "%s: not drained in %.1f s; its leases go back",
                       it->unit->name, (double)timeout / 1e9);
-        v->step = "save";
+        verdict_step(v, STEP_SAVE);
         odto_error err = {0};
         if (instance_save(in, &it->blob_version, &it->blob, timeout, &err) < 0)
             log_error(core->log, ODTO_WARN, "state not saved", &err);
-        v->step = "stop";
+        verdict_step(v, STEP_STOP);
         instance_stop(in, timeout);
         it->stopped = true;
     }
@@ -106,13 +106,13 @@ static int start_one(struct core *core, struct unit *u, struct instance *in,
 {
     if (predecessor)
         http_stage(core->http, &in->handle, &predecessor->handle);
-    v->step = "restore";
+    verdict_step(v, STEP_RESTORE);
     int r = blob->n ? instance_restore(in, version, odto_slice_of(blob->p, blob->n),
                                        unit_int(u, "start_timeout"), &v->error)
                     : 0;
     if (r < 0)
         return r;
-    v->step = "start";
+    verdict_step(v, STEP_START);
     r = instance_start(in, unit_int(u, "start_timeout"), &v->error);
     if (r == 0 && wait)
         r = wait_ready(core, u, in, &v->error);
@@ -153,7 +153,7 @@ static int start_all(struct core *core, struct swap_item *items, size_t n, const
 static int canary(struct core *core, struct swap_item *items, size_t n, const bool *was_ready,
                   struct verdict *v)
 {
-    v->step = "canary";
+    verdict_step(v, STEP_CANARY);
     int64_t until = odto_now_ns() + odto_config_int(manifest_host(core->manifest), "canary");
     struct pollfd p[2] = {{.fd = core->wake_fd, .events = POLLIN}, {.fd = core->signals, .events = POLLIN}};
     for (int64_t left; (left = until - odto_now_ns()) > 0;) {
@@ -306,17 +306,21 @@ enum reload_result swap_run(struct core *core, struct swap_item *items, size_t n
     if (r == 0)
         r = canary(core, items, n, was_ready, v);
     if (r == 0) {
+        verdict_step(v, STEP_COMMIT);
         commit(core, items, n);
-        v->step = "commit";
         v->result = RELOAD_DONE;
     } else {
+        enum reload_step failed = v->step;
+        verdict_step(v, STEP_ROLL_BACK);
         v->result = roll_back(core, items, n, paused, v);
+        verdict_step(v, failed);
         if (paused)
             v->pause_ns = odto_now_ns() - pause;
     }
     for (size_t i = 0; i < n; i++)
         odto_buf_free(&items[i].blob);
     v->generation = items[0].unit->generation;
+    verdict_step(v, v->step);
     v->total_ns = odto_now_ns() - begin;
     return v->result;
 }

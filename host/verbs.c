@@ -224,7 +224,7 @@ struct order {
     int result;
 };
 
-static void add_verdict(struct order *o, const char *unit, const char *step, unsigned generation,
+static void add_verdict(struct order *o, const char *unit, enum reload_step step, unsigned generation,
                         int64_t begin)
 {
     struct verdict *v = &o->verdicts.items[o->verdicts.n++];
@@ -242,7 +242,7 @@ static void run_drain(struct core *core, struct order *o)
             continue;
         if (instance_quiesce(u->current, begin + unit_int(u, "stop_timeout")) < 0)
             o->result = odto_fail(&o->err, -ETIMEDOUT, "%s still has work in hand", u->name);
-        add_verdict(o, u->name, "quiesce", u->generation, begin);
+        add_verdict(o, u->name, STEP_QUIESCE, u->generation, begin);
     }
 }
 
@@ -260,7 +260,7 @@ static void run_enable(struct core *core, struct order *o, struct unit *u)
         o->result = o->err.code ? o->err.code : -EIO;
         unit_failed(u, &o->err, false);
     }
-    add_verdict(o, u->name, "start", u->generation, begin);
+    add_verdict(o, u->name, STEP_START, u->generation, begin);
 }
 
 static void run_disable(struct core *core, struct order *o, struct unit *u)
@@ -276,7 +276,7 @@ static void run_disable(struct core *core, struct order *o, struct unit *u)
         return;
     }
     unit_down(u, begin + unit_int(u, "stop_timeout"), true);
-    add_verdict(o, u->name, "stop", u->generation, begin);
+    add_verdict(o, u->name, STEP_STOP, u->generation, begin);
 }
 
 static void run_order(struct core *core, void *arg)
@@ -314,15 +314,23 @@ static const char *action_name(const struct order *o, const struct verdict *v)
     case RELOAD_UNCHANGED:
         return "unchanged";
     case RELOAD_DONE:
-        return strcmp(v->step, "reconfigure") == 0 ? "reconfigured"
-               : strcmp(v->step, "stop") == 0      ? "removed"
-               : v->added                          ? "added"
-                                                   : "reloaded";
+        return v->step == STEP_RECONFIGURE ? "reconfigured"
+               : v->step == STEP_STOP      ? "removed"
+               : v->added                  ? "added"
+                                           : "reloaded";
     case RELOAD_ROLLED_BACK:
         return "rolled-back";
     default:
         return "failed";
     }
+}
+
+static void print_steps(const struct verdict *v, odto_buf *out)
+{
+    for (int s = 0, n = 0; s < RELOAD_STEPS; s++)
+        if (v->step_ns[s])
+            odto_buf_printf(out, "%s\"%s\":%.3f", n++ ? "," : "", reload_step_name((enum reload_step)s),
+                            (double)v->step_ns[s] / 1e6);
 }
 
 static void print_verdicts(const struct order *o, odto_buf *out)
@@ -333,10 +341,13 @@ static void print_verdicts(const struct order *o, odto_buf *out)
         const struct verdict *v = &o->verdicts.items[i];
         odto_buf_str(out, i ? ",{" : "{");
         json_member(out, "name", v->unit);
-        odto_buf_printf(out, ",\"action\":\"%s\",\"step\":\"%s\",", action_name(o, v), v->step);
+        odto_buf_printf(out, ",\"action\":\"%s\",\"step\":\"%s\",", action_name(o, v),
+                        reload_step_name(v->step));
         json_member(out, "reason", v->error.code ? odto_error_text(&v->error, text, sizeof text) : "");
-        odto_buf_printf(out, ",\"generation\":%u,\"durationMs\":%.3f,\"pauseMs\":%.3f}", v->generation,
-                        (double)v->total_ns / 1e6, (double)v->pause_ns / 1e6);
+        odto_buf_printf(out, ",\"generation\":%u,\"durationMs\":%.3f,\"pauseMs\":%.3f,\"stepsMs\":{",
+                        v->generation, (double)v->total_ns / 1e6, (double)v->pause_ns / 1e6);
+        print_steps(v, out);
+        odto_buf_str(out, "}}");
     }
     odto_buf_str(out, "]}");
 }

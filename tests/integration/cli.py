@@ -382,7 +382,8 @@ def _():
         return {}
     c = ControlHost(answer)
     expect(run("reload", control=c), 0, "reloaded", "40ms", "3ms", "unchanged")
-    expect(run("reload", "gateway", control=c), 1, "rolled-back", "probe: crashed in init", "gateway was rolled back")
+    expect(run("reload", "--wait", control=c), 0, "reloaded")
+    expect(run("reload", "gateway", control=c), 1, "rolled-back", "probe", "crashed in init", "gateway was rolled back")
     for args, want in ((("enable", "p"), ("enable", {"name": "p"})), (("disable", "p"), ("disable", {"name": "p"})),
                        (("drain",), ("drain", {})), (("log-level", "debug"), ("log-level", {"level": "debug"})),
                        (("log-level", "warn", "-p", "x"), ("log-level", {"level": "warn", "plugin": "x"})),

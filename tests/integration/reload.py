@@ -155,6 +155,42 @@ bad("sick in the canary window", ["CANARY"], "rolled-back", "canary")
 bad("sick in the canary window, and it hangs in stop", ["CANARY", "STOP_HANG"], "rolled-back", "canary")
 
 
+def verdict(name, faults, action, result, step, reason, status, paused):
+    @suite.test(f"one verdict in the log, the metrics, the reply and the exit status: {name}")
+    def _():
+        with Running() as r:
+            key = f'odto_reload_verdicts_total{{plugin="fixture",result="{result}",step="{step}"}}'
+            for n, args in enumerate((("--json", "reload", "--wait", "fixture"), ("reload", "fixture", "--wait")), 1):
+                fixture.build(r.so, *faults, build_name=f"copy{n}")
+                before = {k: r.metric(k) for k in (key, f'odto_reloads_total{{result="{result}"}}', "odto_reload_seconds_count",
+                                                   "odto_reload_pause_seconds_count")}
+                begin = len(r.host.log)
+                done = r.host.odto(*args)
+                odto.equal(done.returncode, status, f"exit status ({done.stdout}{done.stderr})")
+                grown = {k: r.metric(k) - v for k, v in before.items()}
+                odto.equal(grown, {**dict.fromkeys(before, 1), "odto_reload_pause_seconds_count": int(paused)}, "metrics")
+                line = next(x for x in r.host.log[begin:].splitlines() if "reload fixture: " in x)
+                odto.matches(line, rf"{result} at step {step}, generation \d+, [\d.]+ ms, paused [\d.]+ ms")
+                odto.contains(line, reason, "log")
+                odto.contains(done.stdout + done.stderr, reason, "reply")
+                if n == 2:
+                    row = next(x for x in done.stdout.splitlines() if x.startswith("fixture")).split()
+                    odto.equal(row[1:3], [action, step], "row of the table")
+                    continue
+                answer = json.loads(done.stdout)
+                v = answer.get("verdicts", answer.get("data", {}).get("verdicts"))[0]
+                odto.equal([v["name"], v["action"], v["step"]], ["fixture", action, step], "verdict")
+                odto.contains(v["reason"], reason, "reason")
+                odto.check(v["durationMs"] > 0 and (v["pauseMs"] > 0) == paused, f"durations of {v}")
+                odto.check(v["pauseMs"] <= v["durationMs"], f"the pause is a part of {v}")
+                odto.check(not paused or {"quiesce", "save", "stop", "start"} <= set(v["stepsMs"]), f"steps of {v}")
+
+
+verdict("success", [], "reloaded", "done", "commit", "", 0, True)
+verdict("refused", ["INIT_CRASH"], "failed", "refused", "check", "crashed in its trial", 1, False)
+verdict("rolled back", ["START_FAIL"], "rolled-back", "rolled-back", "start", "refuses to start", 1, True)
+
+
 @in_thread("an old one that hangs in stop is left behind, the new one serves")
 def _():
     with Running() as r:

@@ -191,7 +191,8 @@ static const char *fine_millis(struct json_object *v, const char *key, char *buf
 
 static void print_verdicts(const cli *c, struct json_object *o)
 {
-    static const char *const columns[] = {"NAME", "VERDICT", ">GEN", ">TOOK", ">PAUSE", "REASON", NULL};
+    static const char *const columns[] = {"NAME",  "VERDICT", "STEP",   ">GEN",
+                                          ">TOOK", ">PAUSE",  "REASON", NULL};
     char took[32], pause[32];
     size_t n;
     struct json_object *list = jarray(o, "errors", &n);
@@ -203,13 +204,14 @@ static void print_verdicts(const cli *c, struct json_object *o)
     cli_table *t = n ? table_new(c, columns) : NULL;
     for (size_t i = 0; t && i < n; i++) {
         struct json_object *v = json_object_array_get_idx(list, i);
-        const char *step = jstr(v, "step"), *reason = jstr(v, "reason");
+        const char *step = jstr(v, "step");
         table_cell(t, BOLD, "%s", *jstr(v, "name") ? jstr(v, "name") : "all");
         table_cell(t, cli_state_style(jstr(v, "action")), "%s", jstr(v, "action"));
+        table_cell(t, PLAIN, "%s", *step ? step : "-");
         table_cell(t, PLAIN, "%lld", (long long)jint(v, "generation"));
         table_cell(t, PLAIN, "%s", fine_millis(v, "durationMs", took, sizeof(took)));
         table_cell(t, PLAIN, "%s", fine_millis(v, "pauseMs", pause, sizeof(pause)));
-        table_cell(t, PLAIN, "%s%s%s", *reason && *step ? step : "", *reason && *step ? ": " : "", reason);
+        table_cell(t, PLAIN, "%s", jstr(v, "reason"));
     }
     table_print(t, "nothing changed");
 }

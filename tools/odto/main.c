@@ -72,6 +72,10 @@ static const cli_option log_level_options[] = {
     {"plugin", 'p', "NAME", "only this plugin", COMPLETE_PLUGIN},
 };
 
+static const cli_option reload_options[] = {
+    {"wait", 'w', NULL, "wait for the verdicts (it always does)", COMPLETE_NONE},
+};
+
 static int run_doctor(int argc, char **argv)
 {
     static char name[] = "odto doctor";
@@ -164,6 +168,7 @@ const cli_command cli_commands[] = {
     {.name = "reload",
      .args = "[NAME]",
      .summary = "take over a changed manifest and changed plugins",
+     OPTIONS(reload_options),
      .details = "Checks the whole manifest first; an error changes nothing. Waits for the verdict of\n"
                 "each plugin: exit 0 when all run as the manifest says, 1 when one was rolled back or\n"
                 "refused.",
