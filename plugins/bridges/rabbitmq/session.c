@@ -313,6 +313,8 @@ void session_close(session *s, bool orderly)
 {
     if (s->up)
         s->down_since = odto_now_ns();
+    if (s->blocked) /* the next connection will be told if it still is so */
+        odto_metric_set(s->r->m.blocked, 0);
     if (s->c) {
         if (orderly && s->up)
             amqp_connection_close(s->c, AMQP_REPLY_SUCCESS);
