@@ -147,14 +147,17 @@ def ferretdb():
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
     out = odto.BUILD / "tests" / "mongo_server"
     source = os.path.join(LIB, "mongo_server")
-    if out.exists() and out.stat().st_mtime >= os.path.getmtime(os.path.join(source, "main.go")):
+
+    def built():
+        return out.exists() and out.stat().st_mtime >= os.path.getmtime(os.path.join(source, "main.go"))
+    if built():
         return str(out)
     if not go:
         return None
     out.parent.mkdir(parents=True, exist_ok=True)
     with open(str(out) + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not out.exists():
+        if not built():
             odto.diag("building FerretDB (once, takes minutes)")
             done = subprocess.run([go, "build", "-trimpath", "-o", str(out) + ".new", "."], cwd=source, text=True,
                                   capture_output=True, env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"})
