@@ -174,8 +174,10 @@ static void publish_one(struct fixture *f)
     const odto_host_api *api = f->host->api;
     odto_route *to = api->route(f->host, "fixture.in");
     odto_event *e = to ? api->event_new(f->host, odto_slice_str("{}"), 0) : NULL;
-    if (e && api->publish(f->host, to, &e, 1, 0, published, NULL) < 0)
+    if (e) {
+        api->publish(f->host, to, &e, 1, 0, published, NULL);
         api->event_unref(e);
+    }
 }
 #endif
 

@@ -85,8 +85,9 @@ struct odto_host_api {
     odto_event *(*event_new)(odto_host *h, odto_slice body, uint32_t flags);
     void (*event_ref)(odto_event *e);
     void (*event_unref)(odto_event *e);
-    /* Publish n events. On 0 the route took one reference of each and done comes; else nothing happened:
-     * -EAGAIN full, -ENOSPC/-EIO disk, -ECANCELED stopping. done may be NULL. */
+    /* Publish n events. On 0 the route holds a reference of its own of each, beside the caller's, and done
+     * comes; else nothing happened: -EAGAIN full, -ENOSPC/-EIO disk, -ECANCELED stopping. done may be NULL.
+     */
     int (*publish)(odto_host *h, odto_route *r, odto_event *const *events, size_t n, uint32_t flags,
                    odto_publish_done *done, void *arg);
     void (*settle)(odto_host *h, const odto_lease *leases, size_t n, odto_verdict v, const char *why);
