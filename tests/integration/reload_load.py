@@ -70,7 +70,7 @@ def settled(host):
 
 class Reloads:
     def __init__(self, host, name, n):
-        self.pauses, self.took, self.began = [], [], time.monotonic()
+        self.pauses, self.took, self.steps, self.began = [], [], {}, time.monotonic()
         for _ in range(n):
             done = host.odto("--json", "reload", name)
             odto.equal(done.returncode, 0, f"odto reload {name} ({done.stdout}{done.stderr})")
@@ -78,6 +78,8 @@ class Reloads:
                 odto.equal(v["action"], "reloaded", f"verdict {v}")
                 self.pauses.append(v["pauseMs"])
                 self.took.append(v["durationMs"])
+                for step, ms in v["stepsMs"].items():
+                    self.steps.setdefault(step, []).append(ms)
         self.seconds = time.monotonic() - self.began
 
     def report(self, name, grown):
@@ -87,6 +89,8 @@ class Reloads:
             return values[min(int(len(values) * part), len(values) - 1)]
         odto.diag(f"{name}: {len(p)} reloads in {self.seconds:.1f} s at {RATE}/s; pause p50 {at(p, .5):.2f} ms, p99 {at(p, .99):.2f} ms, "
                   f"longest {p[-1]:.2f} ms; whole reload p50 {at(t, .5):.2f} ms; resident memory {grown:+d} KiB")
+        odto.diag("p50 and p99 of its steps, ms: " + ", ".join(
+            f"{step} {at(sorted(ms), .5):.2f} {at(sorted(ms), .99):.2f}" for step, ms in self.steps.items()))
 
 
 def run_round(host, name, n):
