@@ -1,4 +1,5 @@
 /* instance.c — see instance.h. */
+#include "host/caller.h"
 #include "host/core.h"
 #include "host/crash.h"
 #include "host/foreign.h"
@@ -7,7 +8,6 @@
 #include "host/watchdog.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,29 +89,6 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* A thread with every signal blocked: only the main thread takes signals. */
-static int spawn(pthread_t *id, void *(*fn)(void *), void *arg, const char *name)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGILL);
-    sigdelset(&all, SIGFPE);
-    sigdelset(&all, SIGABRT);
-    sigdelset(&all, SIGURG); /* the watchdog asks for the stack */
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, 512 * 1024);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int r = pthread_create(id, &attr, fn, arg);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    if (r == 0)
-        pthread_setname_np(*id, name);
-    return -r;
-}
-
 int instance_thread_start(struct instance *in, const char *name, void (*fn)(void *), void *arg,
                           odto_thread **out)
 {
@@ -122,7 +99,7 @@ int instance_thread_start(struct instance *in, const char *name, void (*fn)(void
     snprintf(t->name, sizeof t->name, "%.8s/%.6s", in->name, name);
     pthread_mutex_lock(&in->lock);
     in->n_threads++;
-    int r = spawn(&t->id, thread_main, t, t->name);
+    int r = thread_spawn(&t->id, thread_main, t, t->name);
     if (r == 0) {
         t->next = in->threads;
         in->threads = t;
@@ -146,22 +123,6 @@ void instance_thread_join(struct instance *in, odto_thread *t)
         pthread_join(t->id, NULL);
 }
 
-static struct timespec realtime_after(int64_t timeout_ns)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts); /* what pthread_timedjoin_np takes */
-    int64_t ns = ts.tv_nsec + (timeout_ns > 0 ? timeout_ns : 0);
-    ts.tv_sec += ns / ODTO_SEC;
-    ts.tv_nsec = ns % ODTO_SEC;
-    return ts;
-}
-
-static int timed_join(pthread_t id, int64_t timeout_ns)
-{
-    struct timespec ts = realtime_after(timeout_ns);
-    return -pthread_timedjoin_np(id, NULL, &ts);
-}
-
 /* Join all threads the plugin did not join itself. */
 static int join_all(struct instance *in, int64_t deadline)
 {
@@ -173,7 +134,7 @@ static int join_all(struct instance *in, int64_t deadline)
         pthread_mutex_unlock(&in->lock);
         if (!t)
             return 0;
-        if (timed_join(t->id, deadline - odto_now_ns()) < 0)
+        if (thread_timed_join(t->id, deadline - odto_now_ns()) < 0)
             return -ETIMEDOUT;
         pthread_mutex_lock(&in->lock);
         t->joined = true;
@@ -215,13 +176,44 @@ static void call_unref(struct call *c)
         free(c);
 }
 
-static void *call_main(void *arg)
+static void call_run(void *arg)
 {
     struct call *c = arg;
     current = c->in;
     c->result = c->fn(c);
     call_unref(c);
+}
+
+static void *call_main(void *arg)
+{
+    call_run(arg);
     return NULL;
+}
+
+/* On the thread that stands by, else on one of its own. 0; -ETIMEDOUT: it hangs and was left. */
+static int call_there(struct instance *in, const char *name, struct call *c, int64_t timeout_ns)
+{
+    int r;
+    if (in->caller) {
+        r = caller_run(in->caller, name, call_run, c, timeout_ns);
+        if (r == 0)
+            return 0;
+        instance_abandon(in);
+        caller_leave(in->caller);
+        in->caller = NULL;
+        return r;
+    }
+    pthread_t id;
+    r = thread_spawn(&id, call_main, c, name);
+    if (r < 0) {
+        call_unref(c); /* the thread's */
+        return r;
+    }
+    if (thread_timed_join(id, timeout_ns) == 0)
+        return 0;
+    instance_abandon(in);
+    pthread_detach(id);
+    return -ETIMEDOUT;
 }
 
 static int call(struct instance *in, const char *what, int (*fn)(struct call *c), struct call *proto,
@@ -238,15 +230,12 @@ static int call(struct instance *in, const char *what, int (*fn)(struct call *c)
     atomic_init(&c->refs, 2);
     char name[16];
     snprintf(name, sizeof name, "%.8s:%.6s", in->name, what);
-    pthread_t id;
-    int r = spawn(&id, call_main, c, name);
-    if (r < 0) {
-        free(c);
+    int r = call_there(in, name, c, timeout_ns);
+    if (r < 0 && r != -ETIMEDOUT) {
+        call_unref(c);
         return odto_fail(err, r, "%s: can't start a thread for %s(): %s", in->name, what, strerror(-r));
     }
-    if (timed_join(id, timeout_ns) < 0) {
-        instance_abandon(in);
-        pthread_detach(id);
+    if (r < 0) {
         call_unref(c);
         odto_fail(err, -ETIMEDOUT, "%s: %s() did not return within %.1f s", in->name, what,
                   (double)timeout_ns / 1e9);
@@ -522,14 +511,32 @@ static bool may_call_back(const void *owner, void *arg)
     return !other || (other != arg && other->d->head.kind != ODTO_KIND_SERVICE);
 }
 
-/* Its own threads have ended; who called it from elsewhere has returned? */
-static int wait_for_callers(struct instance *in, int64_t deadline)
+int instance_callers_gone(struct instance *in, int64_t deadline_ns)
 {
     uintptr_t from, to;
     if (!in->image->foreign)
         return 0;
     foreign_range(in->image->foreign, &from, &to);
-    return presence_clear(from, to, may_call_back, in, deadline) ? 0 : -ETIMEDOUT;
+    if (presence_clear(from, to, may_call_back, in, deadline_ns))
+        return 0;
+    instance_abandon(in);
+    return -ETIMEDOUT;
+}
+
+void instance_stand_by(struct instance *in)
+{
+    if (!in->caller && !in->abandoned)
+        in->caller = caller_new();
+}
+
+int instance_stand_down(struct instance *in, int64_t timeout_ns)
+{
+    struct caller *c = in->caller;
+    in->caller = NULL;
+    if (!c || caller_end(c, timeout_ns) == 0)
+        return 0;
+    instance_abandon(in);
+    return -ETIMEDOUT;
 }
 
 /* Late settles are ignored, events go to the next; what is left behind reaches it no more. */
@@ -553,8 +560,6 @@ int instance_stop(struct instance *in, int64_t timeout_ns)
     int r = was_started || in->self ? call(in, "stop", do_stop, NULL, timeout_ns, NULL) : 0;
     if (r == 0)
         r = join_all(in, deadline);
-    if (r == 0)
-        r = wait_for_callers(in, deadline);
     if (r < 0) {
         instance_abandon(in);
         for (size_t i = 0; i < in->n_consumers; i++)

@@ -29,6 +29,8 @@ struct consumer_thread {
     bool busy;     /* it takes or hands over events; under the instance's lock */
 };
 
+struct caller;
+
 struct instance {
     odto_host handle; /* what the plugin holds; handle.priv is this instance */
     struct core *core;
@@ -59,9 +61,10 @@ struct instance {
     _Atomic bool failed;         /* it said so through api->fail; failure is set before */
     odto_error failure;
     _Atomic uint64_t settled_good,
-        settled_bad;    /* events acknowledged, attempts of a worker that ended; returned or rejected */
-    size_t left_leases; /* that stop() left unsettled; the main thread's */
-    bool abandoned;     /* a callback or thread did not come back; written by the main thread, under lock */
+        settled_bad;       /* events acknowledged, attempts of a worker that ended; returned or rejected */
+    struct caller *caller; /* stands by for callbacks, or NULL; the main thread's */
+    size_t left_leases;    /* that stop() left unsettled; the main thread's */
+    bool abandoned; /* a callback or thread did not come back; written by the main thread, under lock */
 };
 
 /* Takes a reference of image and of the manifest config belongs to. NULL without memory. */
@@ -90,6 +93,13 @@ int instance_quiesce(struct instance *in, int64_t deadline_ns); /* consumers sto
 int instance_save(struct instance *in, uint32_t *version, odto_buf *blob, int64_t timeout_ns,
                   odto_error *err);
 int instance_stop(struct instance *in, int64_t timeout_ns); /* stop(), then every thread joined */
+/* After stop, before anything of it is given back: who called it from a thread of others (a store's, say) has
+ * returned. -ETIMEDOUT marks it abandoned. */
+int instance_callers_gone(struct instance *in, int64_t deadline_ns);
+/* A thread for its next callbacks, and its end: made before the pause, on a busy machine a new thread waits
+ * for its first turn. -ETIMEDOUT marks it abandoned. */
+void instance_stand_by(struct instance *in);
+int instance_stand_down(struct instance *in, int64_t timeout_ns);
 int instance_fini(struct instance *in, int64_t timeout_ns);
 
 bool instance_health(struct instance *in, odto_health *out); /* any thread */

@@ -8,6 +8,7 @@ bin_PROGRAMS += odto-host
 odto_host_SOURCES = \
   host/api.c \
   host/boot.c host/boot.h \
+  host/caller.c host/caller.h \
   host/core.c host/core.h \
   host/crash.c host/crash.h \
   host/foreign.c host/foreign.h \

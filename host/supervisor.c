@@ -168,6 +168,8 @@ static bool instance_down(struct unit *u, int64_t deadline_ns, bool graceful)
         log_write(core->log, ODTO_WARN, NULL,
                   "%s: not drained before its deadline; what is left goes back to its route", u->name);
     int r = instance_stop(in, stop_timeout);
+    if (r == 0)
+        r = instance_callers_gone(in, odto_now_ns() + stop_timeout);
     if (core->http && http_unserve(core->http, &in->handle, odto_now_ns() + stop_timeout) < 0)
         instance_abandon(in);
     metrics_drop(core->metrics, in);

@@ -18,12 +18,15 @@ static void discard(struct core *core, struct instance *in, bool was_started)
     int r = 0;
     if (was_started)
         r = instance_stop(in, unit_int(u, "stop_timeout"));
+    if (r == 0 && !in->abandoned)
+        r = instance_callers_gone(in, odto_now_ns() + unit_int(u, "stop_timeout"));
     if (http_unserve(core->http, &in->handle, odto_now_ns() + unit_int(u, "stop_timeout")) < 0)
         instance_abandon(in);
     metrics_drop(core->metrics, in);
     unit_take_back(u, in);
     if (r == 0 && !in->abandoned)
         instance_fini(in, FINI_TIMEOUT);
+    instance_stand_down(in, FINI_TIMEOUT);
     if (in->abandoned) {
         odto_metric_add(u->m_abandoned, 1);
         unit_image_kept(u);
@@ -50,6 +53,22 @@ static int init_all(struct core *core, struct swap_item *items, size_t n, struct
             return r;
     }
     return 0;
+}
+
+/* Whatever the pause needs is there before it. */
+static void stand_by(struct swap_item *items, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (items[i].old)
+            instance_stand_by(items[i].old);
+        instance_stand_by(items[i].next);
+    }
+}
+
+static void stand_down(struct swap_item *items, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        instance_stand_down(items[i].next, FINI_TIMEOUT);
 }
 
 /* From the sources down: nothing new reaches what is being drained. */
@@ -297,11 +316,14 @@ enum reload_result swap_run(struct core *core, struct swap_item *items, size_t n
     int64_t begin = odto_now_ns(), pause = 0;
     int r = init_all(core, items, n, v);
     if (r == 0) {
+        stand_by(items, n);
         paused = true;
         pause = odto_now_ns();
         pause_all(core, items, n, v);
         r = start_all(core, items, n, was_ready, v);
         v->pause_ns = odto_now_ns() - pause;
+        if (r == 0)
+            stand_down(items, n);
     }
     if (r == 0)
         r = canary(core, items, n, was_ready, v);
