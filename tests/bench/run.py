@@ -9,6 +9,7 @@ import pathlib
 import re
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -379,9 +380,90 @@ def postgres_store():
             row("whole path of a host with jobs in PostgreSQL", got["done_per_second"], "jobs/s", 3000, 8000)
 
 
+def terminals():
+    """Terminals over WebSockets. ttyd is not in Debian 12: its figures were measured elsewhere, on 2 virtual CPUs of the same kind."""
+    from terminal import Broker
+    program = odto.BUILD / "tests" / "bench" / "bench_pty"
+
+    def ask(*args):
+        """Figures that bench_pty prints, by name: the median of five runs."""
+        runs = []
+        for _ in range(5):
+            done = subprocess.run([str(program), *args], capture_output=True, text=True, timeout=300)
+            if done.returncode:
+                raise odto.Failed(f"bench_pty {args}: {done.stdout} {done.stderr}")
+            words = done.stdout.split()
+            runs.append(dict(zip(words[::2], map(float, words[1::2]))))
+        return {k: statistics.median(r[k] for r in runs) for k in runs[0]}
+    ends = {"disconnect_grace": "0", "idle_timeout": "0", "kill_grace": "200ms"}  # with its connection: floods do not go on
+    with tempfile.NamedTemporaryFile() as text, Broker({"per_ip_cap": 500, "global_cap": 500, **ends}) as b:
+        text.write((b"%099d\n" % 7) * 1_000_000)
+        text.flush()
+        port, file = ("--port", str(b.port)), ("--file", text.name)
+        most = ask(*file, "ceiling")["mb_s"]
+        r = ask(*port, *file, "throughput")
+        row("terminal: cat of 100 MB to one client", r["mb_s"], "MB/s", 60, 80,
+            f"read from the terminal itself {most:.0f}; ttyd elsewhere 63-81; {r['frame']:,.0f} bytes a frame")
+        row("  the same, JSON protocol", ask(*port, *file, "--json", "throughput")["mb_s"], "MB/s", beside="no floor")
+        r = ask(*port, "echo")
+        row("terminal: key to echo p50", r["p50_us"], "us", 100, 80, "ttyd elsewhere 73-93", more=False)
+        row("terminal: key to echo p99", r["p99_us"] / 1e3, "ms", 1, 0.5, "ttyd elsewhere 0.35-0.63 quiet, 2-5 loaded", more=False)
+        r = ask(*port, "--flood", "echo")
+        row("terminal: key to echo p99 while another session floods", r["p99_us"] / 1e3, "ms", 5, 2, f"p50 {r['p50_us'] / 1e3:.2f} ms",
+            more=False)
+        row("terminal: Ctrl-C in yes to its last byte", ask(*port, "interrupt")["max_ms"], "ms", 100, 20, "the longest of ten", more=False)
+    terminals_idle()
+    terminals_restore()
+
+
+def terminals_idle():
+    from terminal import Broker
+    with Broker({"per_ip_cap": 500, "global_cap": 500, "kill_grace": "200ms"}) as b:
+        first = b.binary().expect("sh>")
+        before, threads = b.rss(), b.threads()
+        held = [b.binary().expect("sh>") for _ in range(100)]
+        row("terminal: memory of the host a session (100 idle ones)", (b.rss() - before) / 1024 / 100, "KiB", 600, 200,
+            f"{b.threads() - threads} threads more; ttyd elsewhere 14 KiB and a thread, without a screen of its own", more=False)
+        for c in [first, *held]:
+            c.close()
+
+
+def terminals_restore():
+    """Bytes that bring a screen back, and cells that differ from it, of full-screen programs."""
+    from terminal import Broker
+    sys.path.insert(0, str(odto.SRC / "tests" / "integration"))
+    import pty_restore
+    largest, which, wrong = 0, "", 0
+    for name, arguments, keys in pty_restore.PROGRAMS:
+        if not shutil.which(name):
+            continue
+        with Broker(program=name, arguments=arguments) as b:
+            c = pty_restore.shown(b)
+            for key in keys:
+                pty_restore.press(c, key)
+            size, cells = pty_restore.compared(b, c)
+            wrong += cells
+            largest, which = max((largest, which), (size, name))
+    row("terminal: bytes that restore a full-screen program", largest, "bytes", 8192, 4096, f"the most, {which}", more=False)
+    row("  cells that are wrong then", wrong, "", 0, 0, more=False)
+
+
+def dashboard():
+    text = subprocess.run([str(odto.BUILD / "tests" / "bench" / "bench_dashboard"), "--program", str(odto.BUILD / "odto-dashboard")],
+                          capture_output=True, text=True, timeout=300, check=True).stdout
+
+    def figure(what, quantile):
+        return float(re.search(rf"{re.escape(what)} +.*{quantile} ([0-9.]+) ms", text)[1])
+    row("dashboard: exec to first frame p50", figure("first frame", "p50"), "ms", 200, 50, more=False)
+    row("dashboard: exec to first frame with 10,000 jobs p50", figure("first frame with jobs", "p50"), "ms", beside="no floor")
+    row("dashboard: key to frame p99, moving among 10,000 jobs", figure("key, moving in the list", "p99"), "ms", 20, 5, more=False)
+    row("dashboard: key to frame p99, typing a filter", figure("key, typing a filter", "p99"), "ms", 20, 10, more=False)
+
+
 ALL = {"durable": durable, "memory_routes": memory_routes, "latency": latency, "handlers": handlers, "isolated": isolated, "idle": idle,
        "route": route, "spool": spool, "backlog": backlog, "servers": servers, "programs": programs,
-       "postgres_store": postgres_store}
+       "postgres_store": postgres_store, "terminals": terminals,
+       "dashboard": dashboard}
 
 
 def main():

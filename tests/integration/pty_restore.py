@@ -1,13 +1,17 @@
 """Screens come back exactly: full-screen programs seen by one who had the whole stream and by one who comes later,
 compared cell by cell in a terminal emulator; and sessions outlive a reload of the plugin."""
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+import fixture  # noqa: E402
 import odto  # noqa: E402
-from terminal import Broker, quiet_until  # noqa: E402
+from terminal import Broker  # noqa: E402
 
 suite = odto.Suite()
 PROMPT = "sh>"
@@ -24,23 +28,45 @@ def wrong_cells(a, b):
     return sum(p != q for r, s in zip(x, y) for p, q in zip(r.split(), s.split()))
 
 
-def same_offset(*clients):
-    """Read until all have seen the same, and nothing more came."""
-    while True:
-        for c in clients:
-            quiet_until(c, 0.25 / odto.SLOW)  # never longer: some programs draw every half second
-        if len({c.offset for c in clients}) == 1:
-            return
+def compared(b, first):
+    """A viewer that comes now beside `first`, who has seen everything: bytes of its snapshot, cells that differ.
+
+    The programs are stopped meanwhile (in the middle of whatever they draw): then both get to one offset, however slow they are."""
+    late = b.binary(hello={"auth": b.ticket(role="viewer", session=first.welcome["session"])})
+    programs = b.children()
+    for pid in programs:
+        os.killpg(pid, signal.SIGSTOP)
+    try:
+        late.until(lambda c: c.snapshot is not None, "snapshot")
+        while first.offset != late.offset:
+            min(first, late, key=lambda c: c.offset).next()
+    finally:
+        for pid in programs:
+            os.killpg(pid, signal.SIGCONT)
+    late.close()
+    return len(late.snapshot), wrong_cells(screen(first.data), screen(late.data))
 
 
 def compare(b, first, what, limit=8192):
-    """A viewer that comes now sees what `first`, who has seen everything, sees."""
-    late = b.binary(hello={"auth": b.ticket(role="viewer", session=first.welcome["session"])})
-    late.until(lambda c: c.snapshot is not None, "snapshot")
-    same_offset(first, late)
-    odto.equal(wrong_cells(screen(first.data), screen(late.data)), 0, f"wrong cells of {what}")
-    odto.check(len(late.snapshot) <= limit, f"{what}: {len(late.snapshot)} bytes of snapshot")
-    late.close()
+    size, wrong = compared(b, first)
+    odto.equal(wrong, 0, f"wrong cells of {what}")
+    odto.check(size <= limit, f"{what}: {size} bytes of snapshot")
+
+
+def press(c, key):
+    """Type it, and take what it makes the program draw first (not every key does)."""
+    c.type(key)
+    c.s.settimeout(1)
+    try:
+        c.next()
+    except TimeoutError:
+        pass
+    c.s.settimeout(15 * odto.SLOW)
+
+
+def shown(b):
+    """A client of a program that has begun to draw."""
+    return b.binary().greeted().until(lambda x: len(x.data) > 200, "its first screen")
 
 
 PROGRAMS = [
@@ -60,13 +86,11 @@ def _():
             odto.diag(f"{name} is not installed: left out")
             continue
         with Broker(program=name, arguments=arguments) as b:
-            c = b.binary().greeted()
-            c.until(lambda x: len(x.data) > 200, "its first screen")
+            c = shown(b)
             compare(b, c, name)
             for key in keys:
-                c.type(key)
-                quiet_until(c, 0.15)
-            compare(b, c, name)
+                press(c, key)
+                compare(b, c, f"{name} after {key!r}")
         ran.append(name)
     if not ran:
         raise odto.Skip("none of the programs is installed")
@@ -77,11 +101,9 @@ def _():
     if not (odto.BUILD / "odto-dashboard").exists():
         raise odto.Skip("odto-dashboard was not built")
     with Broker({"program": "", "environment": "NO_MOTION=1"}) as b:
-        c = b.binary().greeted()
-        c.until(lambda x: len(x.data) > 500, "its first screen")
+        c = shown(b)
         compare(b, c, "dashboard")
-        c.type("?")
-        quiet_until(c, 0.3)
+        press(c, "?")
         compare(b, c, "dashboard with help")
 
 
@@ -129,6 +151,66 @@ def _():
             x.type("exit\r")
             odto.equal(x.expect_closed(), 1000)
         odto.wait_until(lambda: not b.children(), 10, "no child is left")
+
+
+def sick(path, *faults):
+    """A copy of the plugin that takes the sessions over and then fails."""
+    flags = [x for lib in ("vterm", "json-c", "nettle")
+             for x in subprocess.run(["pkg-config", "--cflags", "--libs", lib], capture_output=True, text=True).stdout.split()]
+    fixture.build(path, *faults, source="pty_sick", extra=[
+        f"-I{odto.BUILD}", "-include", "config.h", f"-I{odto.SRC / 'plugins' / 'pty'}", "-Wl,--whole-archive",
+        str(odto.BUILD / ".libs" / "libpty.a"), "-Wl,--no-whole-archive", *flags])
+
+
+def back(b, c):
+    """The client again, with what it had; None when its session's listener is being replaced."""
+    try:
+        d = b.binary(hello={"session": c.welcome["session"], "token": c.welcome["token"], "last_offset": c.offset}).greeted()
+    except (odto.Failed, OSError):
+        return None
+    d.data = c.data
+    return d
+
+
+def bad_copy(name, faults, in_trial):
+    @suite.test(f"a new copy that is bad ({name}): the sessions go on in the old one, whatever the new one had taken")
+    def _():
+        b = Broker({"read_model_url": "http://127.0.0.1:1"})
+        so, good = b.dir / "pty.so", odto.BUILD / "plugins.d" / "pty.so"
+        b.manifest["plugin pty"]["module"] = str(so)
+        b.manifest["host"]["canary"] = f"{max(4, 1.5 * odto.SLOW):g}s" if in_trial else "200ms"
+        shutil.copy(good, so)
+        with b:
+            c = b.binary().expect(PROMPT)
+            c.type("x=kept; echo s''et\r").expect("set\r\n" + PROMPT)
+            before, fds = sorted(b.children()), b.descriptors()
+            sick(so, *faults)
+            verdict = []
+            reload = threading.Thread(target=lambda: verdict.append(b.odto("reload", "pty")))
+            reload.start()
+            odto.equal(c.expect_closed(), 1012)
+            if in_trial:  # it works in the new copy too, as long as that lasts
+                c = odto.wait_until(lambda: back(b, c), 20, "the session is there in the new copy")
+                c.type("y=new; echo d''one\r").expect("done\r\n" + PROMPT)
+                odto.equal(c.expect_closed(), 1012)
+            reload.join()
+            odto.check(verdict[0].returncode != 0, "the reload failed")
+            odto.contains(verdict[0].stdout + verdict[0].stderr, "rolled-back")
+            odto.equal(sorted(b.children()), before, "the same programs")
+            c = odto.wait_until(lambda: back(b, c), 20, "the session is there in the old copy")
+            odto.equal(c.welcome["resumed"], True)
+            c.type("echo $x $y.\r").expect("kept new.\r\n" if in_trial else "kept .\r\n")
+            odto.check(b.descriptors() <= fds, f"descriptors: {fds}, then {b.descriptors()}")
+            shutil.copy(good, b.dir / "good.so")
+            os.rename(b.dir / "good.so", so)
+            r = b.odto("reload", "pty")
+            odto.equal(r.returncode, 0, r.stdout + r.stderr)
+            c.expect_closed()
+            back(b, c).type("exit\r").expect_closed()
+
+
+bad_copy("it refuses to start", ["START"], False)
+bad_copy("it fails in its trial", [], True)
 
 
 if __name__ == "__main__":

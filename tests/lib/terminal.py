@@ -308,18 +308,5 @@ class Broker(odto.Host):
         return len(os.listdir(f"/proc/{self.process.pid}/task"))
 
 
-def quiet_until(client, seconds=0.3):
-    """Read until nothing came for so long (for screens that have no mark of their own)."""
-    client.s.settimeout(seconds * odto.SLOW)
-    try:
-        while client.next() is not None:
-            pass
-    except (TimeoutError, socket.timeout):
-        pass
-    finally:
-        client.s.settimeout(15 * odto.SLOW)
-    return client
-
-
 def now():
     return time.monotonic()
