@@ -7,6 +7,7 @@
 #include "term_cell.h"
 #include "term_modes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -247,9 +248,24 @@ static void cursor_saved(term_state *t)
     t->saved_flags = t->flags;
 }
 
+/* libvterm 0.1.4 leaves the cursor outside after some changes of size, and brings one back to where it was on
+ * a larger screen; then it reads and writes there. */
+static void cursor_inside(term_state *t)
+{
+    VTermPos pos;
+    char s[32];
+    vterm_state_get_cursorpos(t->state, &pos);
+    int row = clamp(pos.row, 0, t->rows - 1), col = clamp(pos.col, 0, t->cols - 1);
+    if (row == pos.row && col == pos.col)
+        return;
+    int n = snprintf(s, sizeof s, "\033[%d;%dH", row + 1, col + 1);
+    vterm_input_write(t->vt, s, (size_t)n);
+}
+
 static void cursor_restored(term_state *t)
 {
     t->font = t->flags = t->saved_flags;
+    cursor_inside(t);
 }
 
 static void alt_enter(term_state *t, int mode)
@@ -556,12 +572,9 @@ void term_resize(term_state *t, int cols, int rows)
     }
     int grown = rows - t->rows;
     vterm_set_size(t->vt, rows, cols);
-    VTermPos pos;
-    vterm_state_get_cursorpos(t->state, &pos);
-    if (pos.row < 0 || pos.row >= rows) /* libvterm 0.1.4 may leave it outside and then reads there */
-        vterm_input_write(t->vt, "\033[1;1H", 6);
     t->cols = cols;
     t->rows = rows;
+    cursor_inside(t);
     t->modes.top = t->modes.bottom = 0; /* as xterm and libvterm have it */
     t->at_edge = false;
     if (grown > 0)

@@ -389,6 +389,33 @@ START_TEST(resizes_and_odd_sizes)
 }
 END_TEST
 
+/* Saved on a larger screen, restored on a smaller one: libvterm alone leaves the cursor outside. */
+static const char *const restores[][2] = {
+    {"\0337", "\0338"}, {"\033[s", "\033[u"}, {"\033[?1048h", "\033[?1048l"}, {"\033[?1049h", "\033[?1049l"}};
+
+START_TEST(a_restored_cursor_is_on_the_screen)
+{
+    term_state *t = fed("", 0);
+    odto_buf s = {0};
+    term_resize(t, 200, 60);
+    term_feed(t, "\033[60;200H", 9);
+    term_feed(t, restores[_i][0], strlen(restores[_i][0]));
+    term_feed(t, "\033[H", 3);
+    term_resize(t, COLS, ROWS);
+    term_feed(t, restores[_i][1], strlen(restores[_i][1]));
+    snapshot(t, &s);
+    odto_buf_put(&s, "", 1);
+    ck_assert_ptr_nonnull(strstr(s.p, "\033[24;80H"));
+    term_feed(t, "here", 4);
+    term_feed(t, "\033[6n", 4);
+    snapshot(t, &s);
+    odto_buf_put(&s, "", 1);
+    ck_assert_ptr_nonnull(strstr(s.p, "ere"));
+    term_free(t);
+    odto_buf_free(&s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("pty terminal state");
@@ -404,6 +431,7 @@ int main(void)
     tcase_add_test(t, queries_are_answered_only_when_asked_for);
     tcase_add_test(t, what_is_skipped_makes_no_difference);
     tcase_add_test(t, resizes_and_odd_sizes);
+    tcase_add_loop_test(t, a_restored_cursor_is_on_the_screen, 0, (int)(sizeof restores / sizeof *restores));
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
