@@ -5,11 +5,13 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 import odto  # noqa: E402
 import postgres  # noqa: E402
+import rabbitmq  # noqa: E402
 
 suite = odto.Suite()
 
@@ -138,6 +140,29 @@ def _(pg):
         finally:
             host.kill()
             host.cleanup()
+
+
+@suite.test("sslmode=verify-full: the right authority and name are taken, others refused with the reason")
+def _(pg):
+    with tempfile.TemporaryDirectory(prefix="odto-ca-") as ca, tempfile.TemporaryDirectory(prefix="odto-ca-") as strange:
+        rabbitmq.authority(ca)
+        rabbitmq.authority(strange)
+        with postgres.Postgres(tls=ca) as own:
+            def options(authority, **more):
+                more = {"sslmode": "verify-full", "sslrootcert": f"{authority}/ca.pem", **more}
+                return "?" + "&".join(f"{k}={v}" for k, v in more.items())
+            with odto.Host(store(own.url_of("odto", options=options(ca)))) as host:
+                odto.equal(host.wait_job(host.submit())["status"], "COMPLETED", "status")
+                encrypted = own.sql("SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE datname = 'odto' AND "
+                                    "pid <> pg_backend_pid() AND application_name NOT LIKE 'psql%'")
+                odto.check(encrypted and all(row == ["t"] for row in encrypted), f"every connection is encrypted: {encrypted}")
+            refusals = ((own.url_of("odto", options=options(strange)), "certificate verify failed"),
+                        (own.url_of("odto", options=options(ca, hostaddr="127.0.0.1")).replace("@127.0.0.1", "@db.example"),
+                         "does not match host name"))
+            for url, reason in refusals:
+                with odto.Host(store(url), wait=False) as host:
+                    odto.wait_until(lambda: reason in host.log, 20, f"the log says {reason}")
+                    odto.wait_until(lambda host=host: host.processor.get("/readyz").status == 503, 20, "not ready")
 
 
 if __name__ == "__main__":

@@ -52,9 +52,10 @@ def need():
 
 
 class Postgres:
-    """settings: {name: value} of postgresql.conf. trust=False: passwords are asked for (user odto, password)."""
+    """settings: {name: value} of postgresql.conf. password: it is asked for (user odto). tls: a folder with server.pem and
+    server.key, for connections that want TLS."""
 
-    def __init__(self, settings=None, password=None):
+    def __init__(self, settings=None, password=None, tls=None):
         self.bin, self.user = _bin(), _user()
         self.port = odto.free_port()
         self.password = password
@@ -66,7 +67,12 @@ class Postgres:
         self._run("initdb", "-D", str(self.data), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-N")
         conf = {"port": self.port, "listen_addresses": "'127.0.0.1'", "unix_socket_directories": f"'{self.dir}'",
                 "max_connections": 100, "shared_buffers": "'64MB'", "autovacuum_naptime": "5s", "log_min_messages": "fatal",
-                **(settings or {})}
+                **({"ssl": "on", "ssl_cert_file": "'server.pem'", "ssl_key_file": "'server.key'"} if tls else {}), **(settings or {})}
+        for name in ("server.pem", "server.key") if tls else ():
+            shutil.copy(pathlib.Path(tls) / name, self.data / name)
+            (self.data / name).chmod(0o600)
+            if self.user:
+                os.chown(self.data / name, self.user.pw_uid, self.user.pw_gid)
         with open(self.data / "postgresql.conf", "a") as f:
             f.writelines(f"{k} = {v}\n" for k, v in conf.items())
         if password:

@@ -42,9 +42,10 @@ def _listens(port):
 
 
 class RabbitMQ:
-    """conf: more lines of rabbitmq.conf, {port} in them is the broker's; tls: a folder made by authority(), for amqps on tls_port."""
+    """conf: more lines of rabbitmq.conf, {port} in them is the broker's; advanced: Erlang terms for application
+    rabbit that it has no line for; tls: a folder made by authority(), for amqps on tls_port."""
 
-    def __init__(self, conf=(), tls=None, management=True):
+    def __init__(self, conf=(), tls=None, management=True, advanced=""):
         need()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="odto-rabbit-"))
         self.port, self.api_port, self.dist, self.epmd_port = (odto.free_port() for _ in range(4))
@@ -55,6 +56,8 @@ class RabbitMQ:
         for d in ("home", "mnesia", "log"):
             (self.dir / d).mkdir()
         (self.dir / "enabled_plugins").write_text("[rabbitmq_management].\n" if management else "[].\n")
+        if advanced:
+            (self.dir / "advanced.config").write_text(f"[{{rabbit, [{advanced}]}}].\n")
         lines = [f"listeners.tcp.1 = 127.0.0.1:{self.port}", "vm_memory_high_watermark.absolute = 4GB",
                  "disk_free_limit.absolute = 10MB", "raft.wal_max_size_bytes = 16777216",
                  "collect_statistics_interval = 500", "heartbeat = 30", "log.file.level = warning"]
