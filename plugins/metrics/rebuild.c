@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define WAIT_FIRST (200 * ODTO_MS)
-#define WAIT_MAX   (30 * ODTO_SEC)
+#define WAIT_MAX   (5 * ODTO_SEC) /* nothing is consumed meanwhile */
+#define SAY_AGAIN  (60 * ODTO_SEC)
 
 struct rebuild {
     odto_host *host;
@@ -71,14 +72,17 @@ static bool wait_for(rebuild *r, int64_t ns)
 static void run(void *arg)
 {
     rebuild *r = arg;
-    int64_t wait = WAIT_FIRST;
+    int64_t wait = WAIT_FIRST, said = 0;
     for (;;) {
         odto_error err = {0};
         char text[1024];
         if (check(r, &err) == 0)
             break;
-        odto_log(r->host, ODTO_WARN, "the counters can't be compared with the event log yet: %s",
-                 odto_error_text(&err, text, sizeof text));
+        if (!said || odto_now_ns() - said >= SAY_AGAIN) {
+            odto_log(r->host, ODTO_WARN, "the counters can't be compared with the event log yet: %s",
+                     odto_error_text(&err, text, sizeof text));
+            said = odto_now_ns();
+        }
         if (!wait_for(r, wait))
             return;
         wait = wait * 2 < WAIT_MAX ? wait * 2 : WAIT_MAX;

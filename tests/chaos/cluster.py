@@ -193,7 +193,8 @@ def report(c, books):
         for topic, r in n.routes().items():
             odto.diag(f"  route {topic}: {r}")
         odto.diag("  its log ends:\n" + "\n".join("  " + x for x in n.log.splitlines()[-12:]))
-    odto.diag(c.servers.broker.ctl("list_queues", "name", "messages_ready", "messages_unacknowledged", "consumers"))
+    for name, q in c.servers.broker.queues().items():
+        odto.diag(f"queue {name}: {({k: q.get(k) for k in ('messages_ready', 'messages_unacknowledged', 'consumers')})}")
 
 
 def _readyz(n):
@@ -203,7 +204,7 @@ def _readyz(n):
         return e
 
 
-def settled(c, accepted, timeout=90):
+def settled(c, accepted, timeout=240):
     """All books balance; told where each job is that they do not agree about."""
     end = time.monotonic() + timeout * odto.SLOW
     while True:
@@ -226,7 +227,7 @@ def gone_for_good(c, load):
     link = node.links.get("rabbitmq")
     cut = link.stall("up") if link else c.network.cut(node.place, "up", broker.port)
     try:
-        odto.wait_until(lambda: int(c.servers.pg.value("SELECT count(*) FROM odto_outbox")) > 0, 30, "events in the outbox")
+        odto.wait_until(lambda: int(c.servers.pg.value("SELECT count(*) FROM odto_outbox")) > 0, 60, "events in the outbox")
     finally:
         node.kill()
         if link:
@@ -234,7 +235,7 @@ def gone_for_good(c, load):
         else:
             c.network.heal(cut)
     c.servers.pg.sql("UPDATE odto_outbox SET held_until = 0")  # half a minute later
-    load.more(50)
+    load.more(50, 120)
     accepted = load.stop()
     settled(c, accepted)
     node.start()
@@ -249,7 +250,7 @@ def nobody_is_silent(c, accepted):
     def all_work():
         return all(processed(n) > before[n.name] for n in c.of("processor"))
     try:
-        odto.wait_until(all_work, 30, "both processors execute jobs", every=0.1)
+        odto.wait_until(all_work, 120, "both processors execute jobs", every=0.1)
     finally:
         more = load.stop()
     for n in c.of("gateway"):
@@ -257,7 +258,7 @@ def nobody_is_silent(c, accepted):
         odto.equal(n.http.post("/jobs", job).status, 202, n.name)
         more[job["id"]] = None
     for q in ("jobs.created", "jobs.completed"):
-        odto.wait_until(lambda q=q: c.servers.broker.queue(q)["consumers"] == 2, 20, f"two consumers of {q}", every=0.2)
+        odto.wait_until(lambda q=q: c.servers.broker.queue(q)["consumers"] == 2, 60, f"two consumers of {q}", every=0.2)
     return {**accepted, **more}
 
 
@@ -269,7 +270,7 @@ def _():
         try:
             for number in range(1, ROUNDS + 1):
                 one_round(c, rng, number)
-                load.more(20)
+                load.more(20, 120)
             c.ready()
             accepted = gone_for_good(c, load)
         except odto.Failed:
@@ -280,9 +281,11 @@ def _():
         c.ready()
         accepted = nobody_is_silent(c, accepted)
         books = settled(c, accepted)
-        stats = odto.wait_until(lambda: c.of("read-model")[0].http.get("/stats").json, 20, "/stats")
+        stats = odto.wait_until(lambda: c.of("read-model")[0].http.get("/stats").json, 60, "/stats")
         odto.equal([stats[k] for k in ("totalJobs", "pendingJobs", "executingJobs")], [len(books.rows), 0, 0], "/stats")
         odto.equal((stats["completedJobs"], stats["failedJobs"]), (books.counts["COMPLETED"], books.counts["FAILED"]), "/stats")
+        for n in c.nodes:
+            n.stop()
         odto.diag(f"{len(accepted)} accepted, {len(books.rows)} rows, {books.counts}")
 
 

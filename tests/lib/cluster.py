@@ -103,6 +103,11 @@ class Node(odto.Host):
         done = self.odto("routes", "--json")
         return {r["topic"]: r for r in json.loads(done.stdout)["routes"]} if done.returncode == 0 else {}
 
+    def stop(self, timeout=60):
+        """In order, within the host's own shutdown_timeout; any exit status but 0 is a failure."""
+        status = super().stop(timeout)
+        odto.equal(status, 0, f"exit status of {self.name} after SIGTERM\n{self.log[-4000:]}")
+
     def alive(self):
         return self.process is not None and self.process.poll() is None
 
@@ -145,7 +150,7 @@ class Cluster:
     def of(self, role):
         return [n for n in self.nodes if n.role == role]
 
-    def ready(self, timeout=60):
+    def ready(self, timeout=120):
         for n in self.nodes:
             odto.wait_until(n.http.ready, timeout, f"host {n.name} is ready\n{n.log[-2000:]}")
 

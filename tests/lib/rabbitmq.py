@@ -103,7 +103,7 @@ class RabbitMQ:
             if self.process.poll() is not None:
                 raise odto.Failed(f"the broker ended: {(self.dir / 'out').read_text()[-2000:]}")
             return _listens(self.port) and (not self.management or self._get("/api/overview") is not None)
-        odto.wait_until(up, 60, "the broker is up", every=0.05)
+        odto.wait_until(up, 180, "the broker is up", every=0.05)  # a busy machine has taken 70 s
         return self
 
     def _end(self, number):
@@ -111,7 +111,7 @@ class RabbitMQ:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
             pass
-        self.process.wait(60)
+        self.process.wait(60 * odto.SLOW)
         self.process = None
 
     def kill(self):
@@ -153,7 +153,7 @@ class RabbitMQ:
 
     def ctl(self, *args):
         return subprocess.run([str(scripts() / "rabbitmqctl"), "-q", *args], env=self.environment(), capture_output=True,
-                              text=True, timeout=60 * odto.SLOW, check=True).stdout
+                              text=True, timeout=180 * odto.SLOW, check=True).stdout
 
     def settle(self):
         """The queues declared so far are on the broker's disk: it forgets one that is younger than its own log when

@@ -37,7 +37,7 @@ class Server:
         file = self.dir / "server.log"
         return file.read_text(errors="replace") if file.exists() else ""
 
-    def start(self, timeout=30):
+    def start(self, timeout=90):
         with open(self.dir / "server.log", "ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             cwd=self.dir, start_new_session=True)
