@@ -90,6 +90,20 @@ static size_t paste_length(filter *f, const char *p, size_t n)
     return end ? (size_t)(end - p) + PASTE_END_LEN : n;
 }
 
+/* Length of a whole answer with a colour at p ("\033]11;rgb:0000/0000/0000" and its end), 0 when it is
+ * another string. The dashboard asks for the background. */
+static size_t color_length(const char *p, size_t n)
+{
+    size_t i = starts(p, n, "\033]10;rgb:") || starts(p, n, "\033]11;rgb:") ? 9 : 0, from = i;
+    if (!i)
+        return 0;
+    while (i < n && i - from < 20 && p[i] && strchr("0123456789abcdefABCDEF/", p[i]))
+        i++;
+    if (i < n && p[i] == '\007')
+        return i + 1;
+    return starts(p + i, n - i, "\033\\") ? i + 2 : 0;
+}
+
 static size_t escape(filter *f, const char *p, size_t n, odto_buf *out)
 {
     if (n == 1) { /* the key itself */
@@ -119,7 +133,12 @@ static size_t escape(filter *f, const char *p, size_t n, odto_buf *out)
         odto_buf_put(out, p, 1);
         return 1;
     }
-    if (strchr("]PX^_", p[1])) { /* a string: a terminal's answer, which nothing here asks for */
+    size_t color = color_length(p, n);
+    if (color) {
+        odto_buf_put(out, p, color);
+        return color;
+    }
+    if (strchr("]PX^_", p[1])) { /* another string: a terminal's answer that nothing here asks for */
         drop(f, FILTER_CONTROL);
         return n;
     }

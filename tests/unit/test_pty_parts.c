@@ -307,6 +307,12 @@ static const struct {
     {"\033[12\rn", "", 1u << FILTER_CONTROL},
     {"\033]52;c;bg==\007q", "", 1u << FILTER_CONTROL},
     {"\033P\033\\n", "", 1u << FILTER_CONTROL},
+    {"\033]11;rgb:1e1e/1E1e/0000\033\\q", "\033]11;rgb:1e1e/1E1e/0000\033\\q",
+     0}, /* the background, asked for */
+    {"\033]10;rgb:ff/ff/ff\007", "\033]10;rgb:ff/ff/ff\007", 0},
+    {"\033]11;rgb:1e1e/n", "", 1u << FILTER_CONTROL},
+    {"\033]11;rgb:1e1e", "", 1u << FILTER_CONTROL},
+    {"\033]12;rgb:ff/ff/ff\007", "", 1u << FILTER_CONTROL},
     {"\033[200~rm\r\033[201~q", "q", 1u << FILTER_PASTE},
     {"\033[200~\033[201~", "", 1u << FILTER_PASTE},
 };

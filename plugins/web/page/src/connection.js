@@ -181,7 +181,7 @@ export class Connection {
       if (had) this.open(); else this.#later(error.text);
     } else if (code === 4001) {
       this.#stopped();
-      this.#handlers.ended('It is open in another tab or window now.');
+      this.#handlers.ended('Another tab or window has this terminal now.', 'Open elsewhere');
     } else if (!error && (this.#exit || (was && code === 1000))) {
       this.#forget();
       this.#stopped();

@@ -40,7 +40,8 @@ function offerCopy(text) {
   notify(`The terminal wants to copy ${text.length} characters. `, button);
 }
 
-function showEnded(text) {
+function showEnded(text, title = 'The session has ended') {
+  byId('ended-title').textContent = title;
   byId('ended-reason').textContent = text || 'The program in the terminal was closed.';
   byId('ended').hidden = false;
   byId('restart-button').focus();
