@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Every service is replaced again and again while HTTP load runs: nothing fails, nothing is lost or done twice, memory stays.
+Terminal sessions outlive every reload of their broker, and no byte of their output is missing or comes twice.
 
 ODTO_RELOADS=10000 tests/integration/reload_load.py     the full proof: 10,000 of the processor, 1,000 of each other service
 ODTO_LOAD_RATE=2000                                     requests a second of each kind, jobs and statistics (1000)
@@ -16,7 +17,17 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 import fixture  # noqa: E402
 import odto  # noqa: E402
+from terminal import Binary  # noqa: E402
 
+PTY = (odto.BUILD / ".libs" / "pty.so").exists()
+COUNTER = """import sys, time
+n = 0
+while True:
+    n += 1
+    sys.stdout.write(f"{n}\\n")
+    sys.stdout.flush()
+    time.sleep(0.01)
+"""
 suite = odto.Suite()
 RELOADS = int(os.environ.get("ODTO_RELOADS", "60"))
 OTHERS = max(RELOADS // 10, 20)
@@ -55,6 +66,68 @@ class Load(threading.Thread):
         odto.check(self.done > 0, "there was load")
         odto.equal(self.flaws[:2], [], f"what the load generator ({self.kind}) saw")
         return self.done
+
+
+class Terminal(threading.Thread):
+    """A client of a session whose program counts. It reads, and comes back wherever the broker says that it starts anew."""
+
+    def __init__(self, host):
+        super().__init__(daemon=True)
+        self.port, self.stop, self.flaws, self.returns = host.manifest.port("plugin pty"), threading.Event(), [], 0
+        self.rest, self.number = b"", 0
+        self.client = Binary(self.port).greeted()
+        self.session = self.client.welcome["session"]
+        self.start()
+
+    def count(self):
+        """The numbers that came since: each is one more than the last."""
+        *lines, self.rest = (self.rest + self.client.data).split(b"\r\n")
+        self.client.data = b""
+        for line in lines:
+            self.number += 1
+            if line != b"%d" % self.number:
+                self.flaws.append(f"{line} instead of {self.number}")
+                self.number = int(line)
+
+    def attach(self):
+        last = self.client
+        hello = {"session": self.session, "token": last.welcome["token"], "last_offset": last.offset or 0}
+        while not self.stop.is_set():
+            c = Binary(self.port, hello=hello)
+            c.offset = last.offset
+            if c.status == 101:
+                while not c.welcome and c.next():
+                    pass
+            if c.welcome:
+                if not c.welcome["resumed"] or c.welcome["session"] != self.session:
+                    self.flaws.append(f"not the same session: {c.welcome}")
+                self.client, self.returns = c, self.returns + 1
+                return
+            if c.status != 101 or c.closed != 1012:
+                self.flaws.append(f"turned away: {c.status}, {c.closed}, {c.log}")
+
+    def run(self):
+        try:
+            while not self.stop.is_set() and len(self.flaws) < 5:
+                if self.client.next() is None:
+                    if self.client.closed != 1012:
+                        self.flaws.append(f"closed with {self.client.closed}")
+                    self.attach()
+                elif self.client.snapshot is not None:
+                    self.flaws.append("a snapshot instead of what was missed")
+                self.count()
+        except Exception as e:  # noqa: BLE001 - any failure counts
+            self.flaws.append(repr(e))
+
+    def end(self, returns):
+        """It was thrown off at least so often, and still counts."""
+        odto.wait_until(lambda: self.flaws or self.returns >= returns, 30, "the client has come back")
+        number = self.number
+        odto.wait_until(lambda: self.flaws or self.number > number + 10, 30, "the program goes on")
+        self.stop.set()
+        self.join(30 * odto.SLOW)
+        odto.equal(self.flaws[:3], [], "what the terminal's client saw")
+        return self.number
 
 
 def memory(host):
@@ -123,6 +196,11 @@ def under_load(host, name, n):
 
 def started():
     host = odto.Host({"host": {"canary": "0"}, "log": {"level": "warn"}})
+    if PTY:
+        counter = host.dir / "counter.py"
+        counter.write_text(COUNTER)
+        host.manifest["plugin pty"] = {"listen": f"127.0.0.1:{odto.free_port()}", "listen_http": f"127.0.0.1:{odto.free_port()}",
+                                       "program": sys.executable, "arguments": str(counter)}
     host.submitted = 0
     return host
 
@@ -145,6 +223,15 @@ def _(host):
 @suite.test(f"{OTHERS} reloads of the metrics engine")
 def _(host):
     under_load(host, "metrics", OTHERS)
+
+
+if PTY:
+    @suite.test(f"{OTHERS} reloads of the terminal broker with live sessions")
+    def _(host):
+        terminals = [Terminal(host) for _ in range(4)]
+        under_load(host, "pty", OTHERS)
+        lines = [t.end(OTHERS // 2) for t in terminals]
+        odto.diag(f"4 sessions, {sum(t.returns for t in terminals)} times thrown off and back, {sum(lines)} lines, each once")
 
 
 @suite.test("every job ran once and has one event")
