@@ -50,6 +50,7 @@ struct unit {
     _Atomic unsigned images_kept;
     unsigned generation, copies; /* copies: staged so far, for unique names */
     int order;                   /* start order; stop in reverse */
+    _Atomic bool disabled;       /* by `odto disable`: until `odto enable` or the host's next start */
     bool leaving;                /* a reload removes it: nobody obtains it any more; under core->lock */
     /* supervision */
     int64_t fails[32];  /* monotonic times of the last failures, newest first */

@@ -92,7 +92,7 @@ static void describe_steps(const struct verdict *v, odto_buf *out)
 static void conclude(struct core *core, const struct verdict *v, struct verdicts *out)
 {
     char text[1400];
-    bool bad = v->result > RELOAD_DONE;
+    bool bad = v->result > RELOAD_DONE, said = v->error.code != 0;
     odto_buf steps = {.max = 600};
     count(core, v);
     describe_steps(v, &steps);
@@ -100,8 +100,8 @@ static void conclude(struct core *core, const struct verdict *v, struct verdicts
               "reload %s: %s at step %s, generation %u, %.1f ms, paused %.2f ms%.*s%s%s",
               v->unit[0] ? v->unit : "manifest", reload_result_name(v->result), reload_step_name(v->step),
               v->generation, (double)v->total_ns / 1e6, (double)v->pause_ns / 1e6, (int)steps.n,
-              steps.n ? steps.p : "", bad ? ": " : "",
-              bad ? odto_error_text(&v->error, text, sizeof text) : "");
+              steps.n ? steps.p : "", said ? ": " : "",
+              said ? odto_error_text(&v->error, text, sizeof text) : "");
     odto_buf_free(&steps);
     if (out && out->n < sizeof out->items / sizeof out->items[0])
         out->items[out->n++] = *v;
@@ -161,7 +161,8 @@ static void check_change(struct plan *p, struct change *c)
         manifest_change m = manifest_compare(c->unit->section, c->section);
         c->live = m == MANIFEST_LIVE;
         c->replace = m == MANIFEST_RELOAD || (c->live && !d->ops->reconfigure) ||
-                     c->unit->state == LIFE_FAILED || c->unit->state == LIFE_STOPPED;
+                     c->unit->state == LIFE_FAILED ||
+                     (c->unit->state == LIFE_STOPPED && !atomic_load(&c->unit->disabled));
     }
 }
 
@@ -379,6 +380,23 @@ static void replace(struct plan *p, struct change *c, struct verdicts *out)
     conclude(p->core, &v, out);
 }
 
+/* An operator's `odto disable` outlasts reloads: what is new is taken over for the day it is enabled. */
+static void adopt(struct plan *p, struct change *c, struct verdicts *out)
+{
+    struct unit *u = c->unit;
+    struct verdict v = {.result = RELOAD_UNCHANGED, .step = STEP_CHECK, .generation = u->generation};
+    struct image *former = u->image;
+    snprintf(v.unit, sizeof v.unit, "%s", u->name);
+    odto_fail(&v.error, -ECANCELED, "%s is disabled and stays so; what is new is taken over", u->name);
+    odto_error_hint(&v.error, "`odto enable %s` starts it", u->name);
+    unit_set_image(u, c->image);
+    if (former != c->image)
+        unit_unmap(u, former);
+    unit_set_section(u, p->next, c->section);
+    c->replace = c->live = false;
+    conclude(p->core, &v, out);
+}
+
 static void reconfigure(struct plan *p, struct change *c, struct verdicts *out)
 {
     struct unit *u = c->unit;
@@ -461,7 +479,9 @@ static void apply(struct plan *p, struct verdicts *out)
         struct change *c = change_of(p, core->units[i]);
         if (!c || (p->only && strcmp(p->only, core->units[i]->name) != 0))
             continue;
-        if (c->replace)
+        if ((c->replace || c->live) && atomic_load(&c->unit->disabled))
+            adopt(p, c, out);
+        else if (c->replace)
             replace(p, c, out);
         else if (c->live)
             reconfigure(p, c, out);

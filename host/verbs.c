@@ -104,9 +104,10 @@ static void describe_unit(struct unit *u, odto_buf *out)
     json_member(out, "version", u->image ? u->image->head.version : "");
     odto_buf_printf(out, ",\"state\":\"%s\",\"generation\":%u,\"ready\":%s,", life_state_name(u->state),
                     u->generation, h.ready ? "true" : "false");
-    json_member(out, "reason", h.reason);
-    odto_buf_printf(out, ",\"required\":%s,",
-                    odto_config_bool(u->section->host, "required") ? "true" : "false");
+    json_member(out, "reason", atomic_load(&u->disabled) ? "disabled by an operator" : h.reason);
+    odto_buf_printf(out, ",\"required\":%s,\"disabled\":%s,",
+                    odto_config_bool(u->section->host, "required") ? "true" : "false",
+                    atomic_load(&u->disabled) ? "true" : "false");
     odto_buf_printf(
         out, "\"isolate\":\"%s\",\"restarts\":%llu,\"uptimeMs\":%lld,\"threads\":%zu,\"imagesKept\":%u,",
         u->image && u->image->isolated ? "process" : "no", (unsigned long long)u->restarts,
@@ -254,6 +255,7 @@ static void run_enable(struct core *core, struct order *o, struct unit *u)
         o->result = odto_fail(&o->err, -EALREADY, "%s is running", u->name);
         return;
     }
+    atomic_store(&u->disabled, false);
     u->streak = 0;
     memset(u->fails, 0, sizeof u->fails);
     if (unit_init(u, &o->err) < 0 || unit_start(u, &o->err) < 0) {
@@ -275,6 +277,7 @@ static void run_disable(struct core *core, struct order *o, struct unit *u)
         o->result = odto_fail(&o->err, -EBUSY, "%s carries routes as long as the host runs", u->name);
         return;
     }
+    atomic_store(&u->disabled, true); /* no reload starts it */
     unit_down(u, begin + unit_int(u, "stop_timeout"), true);
     add_verdict(o, u->name, STEP_STOP, u->generation, begin);
 }

@@ -259,6 +259,37 @@ def _():
         odto.equal(r.metric('odto_plugin_generation{plugin="fixture"}'), 1)
 
 
+@suite.test("an operator's disable outlasts reloads of the manifest and of the copy, until enable")
+def _():
+    with Running() as r:
+        def shown():
+            p = json.loads(r.host.odto("--json", "plugins", "fixture").stdout)["plugins"][0]
+            return p["state"], p["disabled"]
+        odto.equal(r.host.odto("disable", "fixture").returncode, 0)
+        odto.equal(shown(), ("STOPPED", True))
+        odto.equal(r.reload()[0], 0)
+        fixture.build(r.so, build_name="while away")
+        r.host.manifest["plugin fixture"]["stop_timeout"] = "700ms"
+        r.host.write()
+        code, text = r.reload()
+        odto.equal(code, 0, text)
+        odto.contains(text, "is disabled and stays so")
+
+        def generation():
+            return json.loads(r.host.odto("--json", "status").stdout)["generation"]
+        before = generation()
+        r.host.signal(signal.SIGHUP)
+        odto.wait_until(lambda: generation() > before, 10, "the signal's reload")
+        odto.equal(r.reload("fixture")[0], 0)
+        odto.equal(shown(), ("STOPPED", True))
+        odto.equal(r.host.odto("enable", "fixture").returncode, 0)
+        odto.wait_until(lambda: r.ask().get("build") == "while away", 10, "the new copy serves")
+        odto.equal(shown(), ("READY", False))
+        fixture.build(r.so, build_name="later")
+        odto.equal(r.reload()[0], 0)
+        odto.equal(r.ask()["build"], "later")
+
+
 @suite.test("a plugin is added and removed")
 def _():
     with Running() as r:
