@@ -144,10 +144,10 @@ bool proxy_settle(struct proxy *p, struct wire_in *in)
     return !in->bad;
 }
 
-void proxy_return_leases(struct proxy *p, const char *why)
+size_t proxy_return_leases(struct proxy *p, const char *why)
 {
     odto_lease batch[256];
-    size_t n, at = 0;
+    size_t n, at = 0, had = 0;
     do {
         n = 0;
         pthread_mutex_lock(&p->lock);
@@ -157,9 +157,11 @@ void proxy_return_leases(struct proxy *p, const char *why)
                 batch[n++] = p->loans[at].lease;
             }
         pthread_mutex_unlock(&p->lock);
+        had += n;
         if (n)
             route_settle(batch, n, ODTO_RETURN, why);
     } while (n);
+    return had;
 }
 
 /* ---- publishing ---- */

@@ -122,7 +122,7 @@ odto_buf *proxy_reply_begin(struct proxy *p, uint64_t id, int r, const odto_erro
 /* isolate_runs.c */
 void seat_bind(struct seat *s, struct proxy *p);
 int seat_pause(struct seat *s, struct proxy *p, int64_t deadline_ns); /* 0: it has no attempt any more */
-void seat_unbind(struct seat *s, struct proxy *p, const char *why);   /* those it has end as LOST */
+size_t seat_unbind(struct seat *s, struct proxy *p, const char *why); /* those it has end as LOST; how many */
 void seat_finish(struct seat *s, struct proxy *p, uint64_t id, struct wire_in *in);
 void seat_progress(struct seat *s, struct proxy *p, uint64_t id, struct wire_in *in);
 
@@ -130,7 +130,7 @@ void seat_progress(struct seat *s, struct proxy *p, uint64_t id, struct wire_in 
 void proxy_handle(void *self, const odto_lease *leases, size_t n);
 bool proxy_settle(struct proxy *p, struct wire_in *in);
 bool proxy_publish(struct proxy *p, uint64_t id, struct wire_in *in);
-void proxy_return_leases(struct proxy *p, const char *why);
+size_t proxy_return_leases(struct proxy *p, const char *why); /* how many it had */
 void proxy_end_publisher(struct proxy *p);
 
 /* isolate_http.c */

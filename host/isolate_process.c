@@ -2,6 +2,7 @@
  * signal when the thread that started a child ends, and reaps it by its pidfd, as nobody else waits for it.
  */
 #include "host/isolate_priv.h"
+#include "host/crash.h"
 #include "host/probe.h"
 
 #include <errno.h>
@@ -338,6 +339,18 @@ static void count_end(struct proxy *p, const siginfo_t *si)
         odto_metric_add(m, 1);
 }
 
+/* A copy that crashes by itself is set aside as one that crashes the host is. One that dies over a job or an
+ * event may be as good as any: those have their own bounds. */
+static void tally_crash(struct proxy *p, const siginfo_t *si)
+{
+    if (si->si_code == CLD_EXITED || p->killed_for[0] || si->si_status == SIGKILL || si->si_status == SIGTERM)
+        return;
+    struct crash_record r = {.signal = si->si_status, .unix_ms = odto_unix_ms()};
+    snprintf(r.plugin, sizeof r.plugin, "%s", p->name);
+    snprintf(r.hash, sizeof r.hash, "%s", p->image->hash);
+    crash_tally_add(p->core->data_dir, &r);
+}
+
 static void report_end(struct proxy *p, const siginfo_t *si)
 {
     odto_error err = {0};
@@ -372,10 +385,11 @@ static void reap(struct proxy *p)
     pthread_mutex_unlock(&p->lock);
     if (!p->in)
         return;
-    if (p->in->unit->seat)
-        seat_unbind(p->in->unit->seat, p, p->end);
-    proxy_return_leases(p, p->end);
+    size_t had = p->in->unit->seat ? seat_unbind(p->in->unit->seat, p, p->end) : 0;
+    had += proxy_return_leases(p, p->end);
     proxy_refuse_requests(p, p->end);
+    if (!had)
+        tally_crash(p, &si);
     if (report)
         report_end(p, &si);
 }

@@ -326,8 +326,9 @@ int seat_pause(struct seat *s, struct proxy *p, int64_t deadline_ns)
     return r;
 }
 
-void seat_unbind(struct seat *s, struct proxy *p, const char *why)
+size_t seat_unbind(struct seat *s, struct proxy *p, const char *why)
 {
+    size_t had = 0;
     pthread_mutex_lock(&s->lock);
     if (s->bound == p)
         s->bound = NULL;
@@ -338,9 +339,11 @@ void seat_unbind(struct seat *s, struct proxy *p, const char *why)
         odto_run *run = slot_release(s, at);
         pthread_mutex_unlock(&s->lock);
         end_run(run, late ? ODTO_RUN_TIMEOUT : ODTO_RUN_LOST, why);
+        had++;
         pthread_mutex_lock(&s->lock);
     }
     pthread_mutex_unlock(&s->lock);
+    return had;
 }
 
 /* With the lock: the slot a worker means, if it has it. */

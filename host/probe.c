@@ -164,7 +164,8 @@ static bool quarantined(const struct core *core, const char *hash, odto_error *e
     unsigned crashes = core->checking ? 0 : crash_tally(core->data_dir, hash, window / ODTO_MS);
     if (crashes < (unsigned)limit)
         return false;
-    odto_fail(err, -EPERM, "this copy crashed the host %u times lately and is set aside", crashes);
+    odto_fail(err, -EPERM, "this copy crashed the host or its worker %u times lately and is set aside",
+              crashes);
     odto_error_detail(err, "SHA-256 %s", hash);
     odto_error_hint(err, "install a mended one; %s/crashes keeps the tally", core->data_dir);
     return true;

@@ -110,7 +110,7 @@ def _():
     host.process = None
     odto.equal(code, 78, host.log[-2000:])
     odto.contains(host.log, "ended by signal 11 in fixture (generation 1")
-    odto.contains(host.log, "crashed the host 3 times")
+    odto.contains(host.log, "crashed the host or its worker 3 times")
     host.cleanup()
 
 

@@ -259,6 +259,27 @@ def _():
         odto.equal(r.metric('odto_plugin_generation{plugin="fixture"}'), 1)
 
 
+if ISOLATED and not fixture.SANITIZED:  # those take the crash signals themselves
+    @suite.test("a copy whose worker crashes by itself over and over is set aside, the last one that was good or a mended one runs")
+    def _():
+        with Running() as r:
+            fixture.build(r.so, "HANDLE_CRASH", build_name="crashes")
+            r.host.manifest["plugin fixture"].update({"crash": "yes", "restart_backoff": "20ms", "restart_intensity": "20"})
+            r.host.write()
+
+            def tally():
+                r.reload("fixture")  # refused, rolled back, or taken and started anew as often as it crashes
+                kept = r.host.data / "crashes"
+                return kept.exists() and len(kept.read_text().splitlines()) >= 3
+            odto.wait_until(tally, 20, "three crashes are in the tally", every=0.1)
+            code, text = r.reload("fixture")
+            odto.check(code != 0, text)
+            odto.contains(text, "is set aside")
+            fixture.build(r.so, build_name="mended")
+            odto.wait_until(lambda: r.reload("fixture")[0] == 0, 20, "the mended copy is taken", every=0.1)
+            odto.wait_until(lambda: r.ask().get("build") == "mended", 10, "it serves")
+
+
 @suite.test("an operator's disable outlasts reloads of the manifest and of the copy, until enable")
 def _():
     with Running() as r:
