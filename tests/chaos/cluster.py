@@ -5,6 +5,7 @@ consumer goes on. ODTO_ROUNDS sets the rounds (5; the full proof is 100), ODTO_S
 import os
 import pathlib
 import random
+import signal
 import sys
 import time
 
@@ -289,4 +290,5 @@ def _():
         odto.diag(f"{len(accepted)} accepted, {len(books.rows)} rows, {books.counts}")
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers end with us
 suite.main()
