@@ -94,7 +94,9 @@ def _():
     out = folder / "out"
     with open(out, "wb") as f:
         p = subprocess.Popen([*PROGRAM, "--data", str(folder / "data")], stdout=f, stderr=f, env=environment(),
-                             start_new_session=True)
+                             start_new_session=True,
+                             # a shell's background job has it ignored, and so have we then
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         wait_until(lambda: "ready. In another terminal" in out.read_text() or p.poll() is not None, 90, "it is up")
         check(p.poll() is None, f"it runs:\n{out.read_text()[-3000:]}")

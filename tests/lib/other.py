@@ -44,7 +44,9 @@ class Broker:
 
     def __init__(self, url):
         self.pika = rabbitmq.pika_or_skip()
-        self.connection = self.pika.BlockingConnection(self.pika.URLParameters(url))
+        parameters = self.pika.URLParameters(url)
+        parameters.heartbeat = 0  # between its calls this client answers none
+        self.connection = self.pika.BlockingConnection(parameters)
         self.channel = self.connection.channel()
         for q in QUEUES:
             self.channel.queue_declare(q, durable=True)
