@@ -440,5 +440,7 @@ void supervisor_order(struct core *core)
         for (size_t i = 0; i < core->n_units; i++)
             moved |= push_back(core, core->units[i]);
     }
+    pthread_rwlock_wrlock(&core->lock); /* status and health walk the table */
     qsort(core->units, core->n_units, sizeof core->units[0], by_order);
+    pthread_rwlock_unlock(&core->lock);
 }
