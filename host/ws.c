@@ -27,9 +27,13 @@ void ws_wake(struct ws_engine *e)
 
 static void engine_drain(struct ws_engine *e);
 
-static void conn_peer_close(odto_ws *ws, const unsigned char *p, size_t n)
+/* -1: it answers ours, which ends the connection; else lws answers it. */
+static int conn_peer_close(odto_ws *ws, const unsigned char *p, size_t n)
 {
+    if (ws->close_sent)
+        return -1;
     ws->peer_code = n >= 2 ? p[0] << 8 | p[1] : 1005;
+    return 0;
 }
 
 static int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
@@ -54,8 +58,7 @@ static int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *
     case LWS_CALLBACK_SERVER_WRITEABLE:
         return ws_conn_writable(ws);
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-        conn_peer_close(ws, in, len);
-        return 0;
+        return conn_peer_close(ws, in, len);
     case LWS_CALLBACK_CLOSED:
         ws_conn_leave(ws, ws->peer_code ? ws->peer_code : 1006);
         return 0;

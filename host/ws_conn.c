@@ -263,6 +263,8 @@ static int conn_deliver(odto_ws *ws, odto_slice data, bool binary)
 
 int ws_conn_receive(odto_ws *ws, const char *p, size_t n)
 {
+    if (ws->close_sent)
+        return 0;
     bool last = lws_is_final_fragment(ws->wsi) && !lws_remaining_packet_payload(ws->wsi);
     bool binary = lws_frame_is_binary(ws->wsi) != 0;
     if (n > ws->in.max || ws->in.n > ws->in.max - n) {
@@ -312,13 +314,26 @@ static int frame_write(odto_ws *ws, ws_frame *f)
     return 1;
 }
 
-static int conn_close_now(odto_ws *ws)
+/* lws keeps the name to itself; it takes the opcode as it takes ping's and pong's. */
+static const enum lws_write_protocol write_close = (enum lws_write_protocol)4;
+
+/* The close frame goes out as the last one and the connection stays until the peer's comes: it has read all
+ * then. Left to lws 4.1, the socket is closed at the first thing that the peer sends; with something of it
+ * unread the kernel resets the connection, and what was on its way to the peer is lost. */
+static int conn_send_close(odto_ws *ws)
 {
+    unsigned char frame[LWS_PRE + 2 + sizeof(ws->reason)], *p = frame + LWS_PRE;
     size_t n = strlen(ws->reason);
-    lws_close_reason(ws->wsi, (enum lws_close_status)ws->code, (unsigned char *)ws->reason, n);
+    p[0] = (unsigned char)(ws->code >> 8);
+    p[1] = (unsigned char)ws->code;
+    memcpy(p + 2, ws->reason, n);
+    ws->close_sent = true;
     if (!ws->peer_code)
         ws->peer_code = ws->code;
-    return -1;
+    if (lws_write(ws->wsi, p, n + 2, write_close) < (int)(n + 2))
+        return -1;
+    lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_ACK, CLOSE_ACK_SECS);
+    return 0;
 }
 
 static void conn_writable_again(odto_ws *ws)
@@ -337,13 +352,15 @@ static void conn_writable_again(odto_ws *ws)
 
 int ws_conn_writable(odto_ws *ws)
 {
+    if (ws->close_sent)
+        return 0;
     for (int i = 0; i < BURST; i++) {
         pthread_mutex_lock(&ws->engine->lock);
         ws_frame *f = ws->out;
         bool close = ws->closing && ws->code;
         pthread_mutex_unlock(&ws->engine->lock);
         if (!f)
-            return close ? conn_close_now(ws) : (conn_writable_again(ws), 0);
+            return close ? conn_send_close(ws) : (conn_writable_again(ws), 0);
         int r = frame_write(ws, f);
         if (r < 0)
             return -1;

@@ -12,6 +12,7 @@ enum {
     BURST = 16,            /* messages written before others get a turn */
     HEADER_POOL = 64,      /* handshakes at once */
     CLOSE_SECS = 3,        /* for the peer to take something of what is left, and our close frame */
+    CLOSE_ACK_SECS = 5,    /* after our close frame: for the peer to read up to it and send its own */
     HANDSHAKE_SECS = 10,   /* adopted to established */
     MESSAGE_MAX = 1 << 20, /* where a route says nothing */
     SUBPROTOCOLS = 16,     /* of all routes */
@@ -35,6 +36,7 @@ struct odto_ws {
     bool opened;           /* the owner has it: closed() is due */
     bool rx_stopped;       /* as lws knows it */
     odto_buf in;           /* message being put together */
+    bool close_sent;       /* ours; the peer's ends the connection */
     int peer_code;
     char *subprotocol;
     /* engine->lock */
