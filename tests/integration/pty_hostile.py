@@ -17,6 +17,7 @@ PROMPT = "sh>"
 MANY = int(os.environ.get("ODTO_PTY_HOSTILE", "1500"))
 SOAK = float(os.environ.get("ODTO_PTY_SOAK", "3"))
 MIB = 1 << 20
+LIVE = 80  # sessions at once in the soak, 50 of them held
 
 
 def still_works(b):
@@ -127,6 +128,8 @@ def _():
                     c.type("exit\r").expect_closed()
                 else:
                     c.close()
+                    # each waits 2 s for somebody to come back: the quicker the machine, the more of them there would be
+                    odto.wait_until(lambda: b.metric("pty_sessions_active") <= LIVE, 30, f"at most {LIVE} sessions")
             if len(held) == 50 and high is None:
                 high = b.rss()
         for c in held:
