@@ -1,10 +1,10 @@
 /* caller.c — see caller.h. */
 #include "host/caller.h"
+#include "host/thread.h"
 
 #include <odto/base.h>
 
 #include <errno.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,38 +19,6 @@ struct caller {
     char name[16];
     bool quit, left;
 };
-
-int thread_spawn(pthread_t *id, void *(*fn)(void *), void *arg, const char *name)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGILL);
-    sigdelset(&all, SIGFPE);
-    sigdelset(&all, SIGABRT);
-    sigdelset(&all, SIGURG); /* the watchdog asks for the stack */
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, 512 * 1024);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int r = pthread_create(id, &attr, fn, arg);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    if (r == 0)
-        pthread_setname_np(*id, name);
-    return -r;
-}
-
-int thread_timed_join(pthread_t id, int64_t timeout_ns)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts); /* what pthread_timedjoin_np takes */
-    int64_t ns = ts.tv_nsec + (timeout_ns > 0 ? timeout_ns : 0);
-    ts.tv_sec += ns / ODTO_SEC;
-    ts.tv_nsec = ns % ODTO_SEC;
-    return -pthread_timedjoin_np(id, NULL, &ts);
-}
 
 static void caller_free(struct caller *c)
 {
@@ -134,8 +102,8 @@ int caller_end(struct caller *c, int64_t timeout_ns)
 {
     pthread_t id = c->id;
     tell(c, false);
-    if (thread_timed_join(id, timeout_ns) <
-        0) { /* in a destructor of a thread key: it is not freed any more */
+    if (thread_join_until(id, odto_now_ns() + timeout_ns) < 0) {
+        /* in a destructor of a thread key: it is not freed any more */
         pthread_detach(id);
         return -ETIMEDOUT;
     }

@@ -5,14 +5,7 @@
 #ifndef HOST_CALLER_H
 #define HOST_CALLER_H
 
-#include <pthread.h>
 #include <stdint.h>
-
-/* A thread with every signal blocked but those of crashes and of the watchdog, with a stack of 512 KiB. 0 or
- * -errno. */
-int thread_spawn(pthread_t *id, void *(*fn)(void *), void *arg, const char *name);
-/* 0 or -ETIMEDOUT. */
-int thread_timed_join(pthread_t id, int64_t timeout_ns);
 
 struct caller;
 struct caller *caller_new(void); /* NULL without memory or thread */

@@ -433,7 +433,6 @@ int api_stream_write(odto_http_stream *s, odto_slice data);
 void api_stream_end(odto_http_stream *s);
 
 /* http_worker.c */
-int thread_join_until(pthread_t t, int64_t deadline_ns); /* 0, or -ETIMEDOUT: it still runs */
 int workers_start(http_server *s, odto_error *err);
 int worker_submit(http_server *s, odto_http_request *rq); /* 0, or -EAGAIN when the queue is full */
 int workers_stop(http_server *s, int64_t deadline_ns);    /* -ETIMEDOUT: one hangs, the pool leaks */

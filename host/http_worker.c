@@ -3,6 +3,7 @@
  * A bounded ring under one mutex; loops submit, workers run. The ring holds requests, never owns them. While
  * a request is here its owner is held, so that unserve waits for the handler to return. */
 #include "http_priv.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -71,17 +72,6 @@ int workers_start(http_server *s, odto_error *err)
         pthread_setname_np(w->threads[w->n_threads], name);
     }
     return w->threads ? 0 : odto_fail(err, -ENOMEM, "no memory for HTTP workers");
-}
-
-int thread_join_until(pthread_t t, int64_t deadline_ns)
-{
-    struct timespec at;
-    int64_t left = deadline_ns - odto_now_ns();
-    clock_gettime(CLOCK_REALTIME,
-                  &at); /* pthread_clockjoin_np would take the monotonic clock; tsan does not know it */
-    int64_t ns = at.tv_sec * ODTO_SEC + at.tv_nsec + (left > 0 ? left : 0);
-    at = (struct timespec){ns / ODTO_SEC, ns % ODTO_SEC};
-    return pthread_timedjoin_np(t, NULL, &at) ? -ETIMEDOUT : 0;
 }
 
 int workers_stop(http_server *s, int64_t deadline_ns)

@@ -5,6 +5,7 @@
 #include "host/foreign.h"
 #include "host/presence.h"
 #include "host/route.h"
+#include "host/thread.h"
 #include "host/watchdog.h"
 
 #include <errno.h>
@@ -134,7 +135,7 @@ static int join_all(struct instance *in, int64_t deadline)
         pthread_mutex_unlock(&in->lock);
         if (!t)
             return 0;
-        if (thread_timed_join(t->id, deadline - odto_now_ns()) < 0)
+        if (thread_join_until(t->id, deadline) < 0)
             return -ETIMEDOUT;
         pthread_mutex_lock(&in->lock);
         t->joined = true;
@@ -209,7 +210,7 @@ static int call_there(struct instance *in, const char *name, struct call *c, int
         call_unref(c); /* the thread's */
         return r;
     }
-    if (thread_timed_join(id, timeout_ns) == 0)
+    if (thread_join_until(id, odto_now_ns() + timeout_ns) == 0)
         return 0;
     instance_abandon(in);
     pthread_detach(id);

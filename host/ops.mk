@@ -14,7 +14,8 @@ libhostops_la_SOURCES = \
   host/manifest_value.c \
   host/metrics.c host/metrics.h \
   host/options.c host/options.h \
-  host/process_stats.c host/process_stats.h
+  host/process_stats.c host/process_stats.h \
+  host/thread.c host/thread.h
 libhostops_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/host $(INIH_CFLAGS) $(JSONC_CFLAGS)
 libhostops_la_LIBADD = libodto.la $(INIH_LIBS) $(JSONC_LIBS) -lpthread -lm
 

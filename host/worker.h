@@ -99,8 +99,6 @@ struct task *task_new(enum wire_type type, uint64_t id, const struct wire_in *in
 void lane_push(struct worker *w, struct lane *l, struct task *t);
 void lane_rest(struct lane *l);                  /* waits until its tasks have been run */
 void lane_run(struct worker *w, struct lane *l); /* on the calling thread, for ever */
-/* Threads with every signal blocked but those of crashes. */
-int worker_spawn_thread(pthread_t *id, void *(*fn)(void *), void *arg, const char *name);
 void mark_begin(struct worker *w);
 void mark_end(struct worker *w);
 

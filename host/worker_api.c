@@ -1,6 +1,7 @@
 /* worker_api.c — the host table inside the worker: what needs the host becomes a frame, what does not
  * (threads, timers, clocks, metric cells) is done here. Any thread of the plugin. */
 #include "host/event.h"
+#include "host/thread.h"
 #include "host/worker.h"
 
 #include <errno.h>
@@ -317,7 +318,7 @@ static int api_thread_start(odto_host *h, const char *name, void (*fn)(void *arg
     *t = (struct odto_thread){.fn = fn, .arg = arg};
     snprintf(full, sizeof full, "%.8s/%.6s", w->name, name);
     pthread_mutex_lock(&w->lock);
-    int r = worker_spawn_thread(&t->id, thread_main, t, full);
+    int r = thread_spawn(&t->id, thread_main, t, full);
     if (r == 0) {
         t->next = w->threads;
         w->threads = t;

@@ -1,16 +1,14 @@
 /* worker_lane.c — queues of work and the threads that take from them. A lane's lock is held for its queue
  * only, never while a task runs. */
+#include "host/thread.h"
 #include "host/worker.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#define STACK_SIZE (512 * 1024)
 
 void lane_init(struct lane *l, const char *name, unsigned max, bool watched)
 {
@@ -30,25 +28,6 @@ struct task *task_new(enum wire_type type, uint64_t id, const struct wire_in *in
     memcpy(t->data, in->p, in->n);
     t->in = (struct wire_in){t->data, in->n, false};
     return t;
-}
-
-int worker_spawn_thread(pthread_t *id, void *(*fn)(void *), void *arg, const char *name)
-{
-    static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
-    sigset_t all, old;
-    sigfillset(&all);
-    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
-        sigdelset(&all, crashes[i]);
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int r = pthread_create(id, &attr, fn, arg);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    if (r == 0)
-        pthread_setname_np(*id, name);
-    return -r;
 }
 
 /* ---- marks: the host sees since when a call into the plugin runs ---- */
@@ -136,7 +115,7 @@ static bool add_thread(struct worker *w, struct lane *l)
         return false;
     *arg = (struct lane_thread){w, l};
     snprintf(name, sizeof name, "%.8s/%.6s", w->name, l->name);
-    if (worker_spawn_thread(&id, lane_main, arg, name) < 0) {
+    if (thread_spawn(&id, lane_main, arg, name) < 0) {
         free(arg);
         return false;
     }

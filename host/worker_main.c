@@ -1,6 +1,7 @@
 /* worker_main.c — odto-worker NAME HOST-PID MEMORY: one isolated plugin, started by the host with a socket on
  * descriptor 3 and shared memory on descriptor 4. It ends with the host, whatever happens: the socket closes,
  * and the kernel sends it SIGKILL. */
+#include "host/thread.h"
 #include "host/worker.h"
 
 #include <errno.h>
@@ -312,8 +313,8 @@ int main(int argc, char **argv)
     }
     if (!confine((pid_t)atoi(argv[2]), atoll(argv[3])))
         return EX_UNAVAILABLE;
-    if (set_up(&w, argv[1]) < 0 || worker_spawn_thread(&reader, read_frames, &w, "link") < 0 ||
-        worker_spawn_thread(&ticker, tick, &w, "tick") < 0) {
+    if (set_up(&w, argv[1]) < 0 || thread_spawn(&reader, read_frames, &w, "link") < 0 ||
+        thread_spawn(&ticker, tick, &w, "tick") < 0) {
         fputs("odto-worker: no memory\n", stderr);
         return EX_OSERR;
     }

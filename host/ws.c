@@ -7,6 +7,7 @@
  * Ownership: a connection (odto_ws) belongs to the thread, and to its owner between open() and closed(). It
  * keeps a reference on its mount, which owns the route, and holds its owner while open. extensions = NULL:
  * permessage-deflate of 4.1 has known faults. */
+#include "thread.h"
 #include "ws_priv.h"
 
 #include <errno.h>
