@@ -1,11 +1,11 @@
 /* boot.c — from the manifest to running units: everything it names is checked first, with all errors in one
  * run, then started in order. Main thread. */
-#include "host/reload.h"
 #include "host/boot.h"
 #include "host/crash.h"
 #include "host/isolate.h"
 #include "host/privileges.h"
 #include "host/probe.h"
+#include "host/reload.h"
 #include "host/verbs.h"
 #include "host/watchdog.h"
 

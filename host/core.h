@@ -158,6 +158,9 @@ void unit_set(struct unit *u, enum life_event event);
  * change under core->lock, since `odto plugins` reads them; the caller unmaps the former image afterwards. */
 void unit_set_image(struct unit *u, struct image *image);
 void unit_set_section(struct unit *u, manifest *m, const manifest_section *section);
+/* Both, and the former image is unmapped. */
+void unit_take_over(struct unit *u, struct image *image, manifest *m, const manifest_section *section);
+void unit_set_current(struct unit *u, struct instance *in); /* under core->lock as well; NULL: none */
 int64_t supervisor_tick(struct core *core); /* restart what is due; ns until the next, -1 none */
 void supervisor_order(struct core *core);   /* sort units[] into start order */
 

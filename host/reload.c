@@ -357,11 +357,7 @@ static void replace(struct plan *p, struct change *c, struct verdicts *out)
     if (u->state != LIFE_READY) { /* nothing runs: no swap, a start with what is new */
         u->streak = 0;
         unit_down(u, odto_now_ns(), false);
-        struct image *former = u->image;
-        unit_set_image(u, c->image);
-        if (former != c->image)
-            unit_unmap(u, former);
-        unit_set_section(u, p->next, c->section);
+        unit_take_over(u, c->image, p->next, c->section);
         int64_t begin = odto_now_ns();
         int r = unit_init(u, &v.error);
         if (r == 0)
@@ -385,14 +381,10 @@ static void adopt(struct plan *p, struct change *c, struct verdicts *out)
 {
     struct unit *u = c->unit;
     struct verdict v = {.result = RELOAD_UNCHANGED, .step = STEP_CHECK, .generation = u->generation};
-    struct image *former = u->image;
     snprintf(v.unit, sizeof v.unit, "%s", u->name);
     odto_fail(&v.error, -ECANCELED, "%s is disabled and stays so; what is new is taken over", u->name);
     odto_error_hint(&v.error, "`odto enable %s` starts it", u->name);
-    unit_set_image(u, c->image);
-    if (former != c->image)
-        unit_unmap(u, former);
-    unit_set_section(u, p->next, c->section);
+    unit_take_over(u, c->image, p->next, c->section);
     c->replace = c->live = false;
     conclude(p->core, &v, out);
 }

@@ -51,7 +51,16 @@ void unit_set_section(struct unit *u, manifest *m, const manifest_section *secti
     manifest_unref(old);
 }
 
-static void set_current(struct unit *u, struct instance *in)
+void unit_take_over(struct unit *u, struct image *image, manifest *m, const manifest_section *section)
+{
+    struct image *former = u->image;
+    unit_set_image(u, image);
+    if (former != image)
+        unit_unmap(u, former);
+    unit_set_section(u, m, section);
+}
+
+void unit_set_current(struct unit *u, struct instance *in)
 {
     pthread_rwlock_wrlock(&u->core->lock);
     u->current = in;
@@ -119,7 +128,7 @@ int unit_init(struct unit *u, odto_error *err)
             instance_free(in);
         return r;
     }
-    set_current(u, in);
+    unit_set_current(u, in);
     unit_set(u, LIFE_LOAD);
     return 0;
 }
@@ -176,7 +185,7 @@ static bool instance_down(struct unit *u, int64_t deadline_ns, bool graceful)
     unit_take_back(u, in);
     if (r == 0 && !in->abandoned)
         r = instance_fini(in, FINI_TIMEOUT);
-    set_current(u, NULL);
+    unit_set_current(u, NULL);
     if (r < 0 || in->abandoned) {
         odto_metric_add(u->m_abandoned, 1);
         log_write(core->log, ODTO_ERROR, NULL,

@@ -138,21 +138,12 @@ static int start_one(struct core *core, struct unit *u, struct instance *in,
     return r;
 }
 
-static void set_current(struct unit *u, struct instance *in)
-{
-    pthread_rwlock_wrlock(&u->core->lock);
-    u->current = in;
-    u->generation = in->generation;
-    odto_metric_set(u->m_generation, u->generation);
-    pthread_rwlock_unlock(&u->core->lock);
-}
-
 static int start_all(struct core *core, struct swap_item *items, size_t n, const bool *was_ready,
                      struct verdict *v)
 {
     for (size_t i = 0; i < n; i++) {
         struct swap_item *it = &items[i];
-        set_current(it->unit, it->next); /* what comes after it obtains the new one */
+        unit_set_current(it->unit, it->next); /* what comes after it obtains the new one */
         it->started = true;
         int r = start_one(core, it->unit, it->next, it->old, &it->blob, it->blob_version, was_ready[i], v);
         if (r < 0)
@@ -234,7 +225,7 @@ static int revive(struct core *core, struct swap_item *it, struct instance *owne
             discard(core, again, false);
         return r;
     }
-    set_current(u, again);
+    unit_set_current(u, again);
     r = start_one(core, u, again, owner, &it->blob, it->blob_version, false, &scratch);
     if (r < 0) {
         *err = scratch.error;
@@ -297,13 +288,9 @@ static void commit(struct core *core, struct swap_item *items, size_t n)
     for (size_t i = 0; i < n; i++) {
         struct swap_item *it = &items[i];
         struct unit *u = it->unit;
-        struct image *image = u->image;
         if (it->old)
             discard(core, it->old, false);
-        unit_set_image(u, it->image);
-        if (image != it->image)
-            unit_unmap(u, image);
-        unit_set_section(u, it->manifest, it->section);
+        unit_take_over(u, it->image, it->manifest, it->section);
     }
 }
 
