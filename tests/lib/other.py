@@ -44,9 +44,7 @@ class Broker:
 
     def __init__(self, url):
         self.pika = rabbitmq.pika_or_skip()
-        parameters = self.pika.URLParameters(url)
-        parameters.heartbeat = 0  # between its calls this client answers none
-        self.connection = self.pika.BlockingConnection(parameters)
+        self.connection = rabbitmq.connect(url)
         self.channel = self.connection.channel()
         for q in QUEUES:
             self.channel.queue_declare(q, durable=True)

@@ -230,3 +230,11 @@ def pika_or_skip():
     except ImportError:
         raise odto.Skip("no pika (Debian: python3-pika)") from None
     return pika
+
+
+def connect(url):
+    """A connection of pika's. Without heartbeats: between its calls such a client answers none."""
+    pika = pika_or_skip()
+    parameters = pika.URLParameters(url)
+    parameters.heartbeat = 0
+    return pika.BlockingConnection(parameters)
