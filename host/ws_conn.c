@@ -332,7 +332,7 @@ static int conn_send_close(odto_ws *ws)
         ws->peer_code = ws->code;
     if (lws_write(ws->wsi, p, n + 2, write_close) < (int)(n + 2))
         return -1;
-    lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_ACK, CLOSE_ACK_SECS);
+    lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_ACK, ws->engine->quit ? CLOSE_SECS : CLOSE_ACK_SECS);
     return 0;
 }
 
