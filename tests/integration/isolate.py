@@ -217,8 +217,11 @@ def _(host):
 def _(_host):
     patient = {"plugin processor": {"max_lost": "1000"}, "handler plain": {"module": "builtin", "types": "plain"}}
     with Host(patient, max_attempts="1000") as host:
-        loads = [Load(host, "rogue"), Load(host, "rough", "nap"), Load(host, "plain")]
-        fds = host.descriptors()
+        def loaded():
+            return [Load(host, "rogue"), Load(host, "rough", "nap"), Load(host, "plain")]
+        for load in loaded():  # what is opened at first use is open then: segments, readers of the store
+            completed_once(load.end())
+        fds, loads = host.descriptors(), loaded()
 
         def killed_often():
             for pid in host.workers():
