@@ -169,6 +169,8 @@ void gateway_publish_ended(gateway *g, int rc)
     bool disk = rc == -ENOSPC || rc == -EIO;
     if (rc != 0 && !disk)
         return;
+    if (disk)
+        __atomic_store_n(&g->disk_error, -rc, __ATOMIC_RELAXED);
     __atomic_store_n(&g->disk_failed_ns, disk ? g->host->api->now(g->host) : 0, __ATOMIC_RELAXED);
     g->host->api->health_changed(g->host);
 }
@@ -184,7 +186,8 @@ static void health(void *self, odto_health *out)
     }
     int64_t failed = __atomic_load_n(&g->disk_failed_ns, __ATOMIC_RELAXED); /* a hint */
     if (failed && g->host->api->now(g->host) - failed < DISK_HOLD) {
-        snprintf(out->reason, sizeof out->reason, "the disk under the route jobs.created refuses writes");
+        snprintf(out->reason, sizeof out->reason, "the disk under the route jobs.created refuses writes: %s",
+                 strerror(__atomic_load_n(&g->disk_error, __ATOMIC_RELAXED))); /* a hint as well */
         return;
     }
     g->host->api->route_stats(g->created, &stats);

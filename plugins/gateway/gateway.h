@@ -139,6 +139,7 @@ struct gateway {
     odto_http_route routes[16];
 
     int64_t disk_failed_ns; /* atomic: when a publish last failed for the disk, 0 never */
+    int disk_error;         /* atomic: its errno */
 
     pthread_mutex_t lock;
     pthread_cond_t idle; /* n_pending fell to 0 */
