@@ -336,6 +336,8 @@ static void run_stop(struct ws_engine *e, ws_command *c)
         for (odto_ws *ws = r->conns; ws; ws = ws->next)
             ws_conn_evict(ws, 1001, "going away");
     }
+    for (odto_ws *ws = e->closing; ws; ws = ws->next) /* nobody waits for those that have not answered yet */
+        lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_ACK, LWS_TO_KILL_ASYNC);
 }
 
 static bool context_create(struct ws_engine *e)

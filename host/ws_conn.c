@@ -47,6 +47,22 @@ void ws_conn_leave(odto_ws *ws, int code)
     owner_close(o);
 }
 
+static void conn_unlink(odto_ws *ws)
+{
+    *ws->at = ws->next;
+    if (ws->next)
+        ws->next->at = ws->at;
+}
+
+static void conn_link(odto_ws *ws, odto_ws **list)
+{
+    ws->next = *list;
+    ws->at = list;
+    if (ws->next)
+        ws->next->at = &ws->next;
+    *list = ws;
+}
+
 void ws_conn_destroy(odto_ws *ws)
 {
     struct ws_engine *e = ws->engine;
@@ -60,9 +76,7 @@ void ws_conn_destroy(odto_ws *ws)
         }
     }
     pthread_mutex_unlock(&e->lock);
-    *ws->at = ws->next;
-    if (ws->next)
-        ws->next->at = ws->at;
+    conn_unlink(ws);
     if (ws->rq)
         request_destroy(ws->rq, NULL);
     frames_free(ws);
@@ -70,6 +84,8 @@ void ws_conn_destroy(odto_ws *ws)
     free(ws->subprotocol);
     free(ws);
     atomic_fetch_sub(&e->n_conns, 1);
+    if (e->quit) /* one that a timeout ends does not bring the thread out of lws by itself */
+        ws_wake(e);
     mount_unref(r->mount); /* may free r */
 }
 
@@ -107,11 +123,7 @@ odto_ws *ws_conn_new(struct ws_route *r, odto_slice target, const char *peer)
     ws->route = r;
     ws->out_tail = &ws->out;
     ws->in.max = r->route->ws->max_message ? r->route->ws->max_message : MESSAGE_MAX;
-    ws->next = r->conns;
-    ws->at = &r->conns;
-    if (ws->next)
-        ws->next->at = &ws->next;
-    r->conns = ws;
+    conn_link(ws, &r->conns);
     atomic_fetch_add(&r->engine->n_conns, 1);
     return ws;
 }
@@ -328,11 +340,14 @@ static int conn_send_close(odto_ws *ws)
     p[1] = (unsigned char)ws->code;
     memcpy(p + 2, ws->reason, n);
     ws->close_sent = true;
+    conn_unlink(ws); /* its route may go before the peer answers */
+    conn_link(ws, &ws->engine->closing);
     if (!ws->peer_code)
         ws->peer_code = ws->code;
-    if (lws_write(ws->wsi, p, n + 2, write_close) < (int)(n + 2))
-        return -1;
-    lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_ACK, ws->engine->quit ? CLOSE_SECS : CLOSE_ACK_SECS);
+    ws_conn_leave(ws, ws->peer_code); /* the owner need not wait for the peer */
+    if (lws_write(ws->wsi, p, n + 2, write_close) < (int)(n + 2) || ws->engine->quit)
+        return -1; /* nor does the end of the host */
+    lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_ACK, CLOSE_ACK_SECS);
     return 0;
 }
 
@@ -376,6 +391,8 @@ int ws_conn_writable(odto_ws *ws)
 /* Bring what other threads asked for to lws. */
 static void conn_apply(odto_ws *ws, bool paused, bool closing)
 {
+    if (ws->close_sent)
+        return;
     bool stop = paused && !closing; /* a close needs the peer's answer */
     if (stop != ws->rx_stopped)
         lws_rx_flow_control(ws->wsi, !stop);

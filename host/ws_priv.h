@@ -29,7 +29,7 @@ typedef struct ws_frame {
 struct odto_ws {
     struct ws_engine *engine;
     struct ws_route *route;
-    odto_ws *next, **at; /* route->conns */
+    odto_ws *next, **at; /* route->conns; engine->closing once close_sent */
     struct lws *wsi;
     odto_http_request *rq; /* until open() has returned */
     void *ctx;             /* open()'s result */
@@ -83,6 +83,7 @@ struct ws_engine {
     _Atomic unsigned n_conns;
     /* the thread's */
     struct ws_route *routes;
+    odto_ws *closing; /* our close frame is out */
     struct lws_vhost *vhost;
     /* [0]: no subprotocol; then subprotocols, descriptor watches, the end */
     struct lws_protocols protocols[SUBPROTOCOLS + 3];
