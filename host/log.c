@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #define LOG_MAGIC    0x6c6f6773u
-#define LOG_SITES    32  /* buckets for message templates of a source */
+#define LOG_SITES    32  /* words that count the message templates of a source */
+#define LOG_PROBES   4   /* of them are looked at for one template */
 #define LOG_LEVELS   128 /* plugin names with a level of their own */
 #define LOG_NAME_MAX 64
 #define LOG_WAIT_MS  10 /* the longest an error waits for a reader that has stopped */
@@ -58,7 +59,8 @@ struct log_source {
     char name[LOG_NAME_MAX];
     uint32_t generation;
     int level; /* atomic; -1: the sink's */
-    log_bucket all, errors, sites[LOG_SITES];
+    log_bucket all, errors;
+    uint64_t sites[LOG_SITES]; /* atomics: tag of the template << 48 | low bits of the second << 24 | count */
 };
 
 /* A line in the making: bounded, never overrun. */
@@ -535,6 +537,32 @@ static bool take(log_bucket *b, uint64_t second, uint64_t limit)
     return true;
 }
 
+/* The same for one message template, which may take up to limit lines a second. A template for which no word
+ * is free in this second is not held back: the limit of the whole source still holds, and no template pays
+ * for what another one writes. */
+static bool take_site(log_source *s, const char *fmt, bool error, uint64_t second, uint64_t limit)
+{
+    if (limit == 0)
+        return true;
+    uint64_t hash = ((uintptr_t)fmt * 2 + error) * 0x9e3779b97f4a7c15u;
+    uint64_t head = hash >> 48 << 48 | (second & 0xffffff) << 24;
+    for (unsigned i = 0; i < LOG_PROBES; i++) {
+        uint64_t *word = &s->sites[((hash >> 32) + i) % LOG_SITES];
+        uint64_t old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+        for (;;) {
+            bool mine = old >> 24 == head >> 24;
+            if (!mine && (old >> 24 & 0xffffff) == (second & 0xffffff))
+                break; /* another template's */
+            if (mine && (old & 0xffffff) >= limit)
+                return false;
+            uint64_t next = mine ? old + 1 : head | 1;
+            if (__atomic_compare_exchange_n(word, &old, next, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+                return true;
+        }
+    }
+    return true;
+}
+
 static void sum_up(log_source *s, log_bucket *b)
 {
     if (__atomic_load_n(&b->held, __ATOMIC_SEQ_CST) == 0)
@@ -555,12 +583,11 @@ static bool allowed(log_source *s, odto_level level, const char *fmt)
     if (rate > 0xffffff)
         rate = 0xffffff;
     uint64_t second = (uint64_t)(odto_now_ns() / ODTO_SEC) + 1;
-    log_bucket *b = level >= ODTO_ERROR ? &s->errors : &s->all; /* a chatty plugin never hides its errors */
-    uintptr_t key = (uintptr_t)fmt;
-    log_bucket *site = &s->sites[(key >> 3 ^ key >> 11) % LOG_SITES];
+    bool error = level >= ODTO_ERROR;
+    log_bucket *b = error ? &s->errors : &s->all; /* a chatty plugin never hides its errors */
     if (__atomic_load_n(&b->word, __ATOMIC_SEQ_CST) >> 24 != second)
         sum_up(s, b);
-    if (take(site, second, (rate + 1) / 2) && take(b, second, rate))
+    if (take_site(s, fmt, error, second, (rate + 1) / 2) && take(b, second, rate))
         return true;
     __atomic_fetch_add(&b->held, 1, __ATOMIC_SEQ_CST);
     __atomic_fetch_add(&s->sink->sums.suppressed, 1, __ATOMIC_RELAXED); /* a statistic: pairs with nothing */

@@ -197,6 +197,36 @@ START_TEST(rate_is_limited_and_summed_up)
 }
 END_TEST
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* templates at many addresses */
+/* A template that is over its half of the rate takes nothing from the others, wherever their strings lie in
+ * memory. */
+START_TEST(templates_do_not_share_a_limit)
+{
+    enum { TEMPLATES = 60, LINES = 4 };
+    static char fmts[TEMPLATES][16];
+    log_sink *l = sink(LOG_LOGFMT, 2 * LINES * TEMPLATES);
+    log_source *s = log_source_new(l, "many", 1);
+    for (int i = 0; i < TEMPLATES; i++)
+        snprintf(fmts[i], sizeof(fmts[i]), "m%d %%d", i);
+    second_begins();
+    for (int k = 0; k < 2 * LINES * TEMPLATES; k++) /* half of them get through */
+        log_write(s, ODTO_INFO, NULL, "the chatty one %d", k);
+    for (int i = 0; i < TEMPLATES; i++) {
+        log_write(s, ODTO_ERROR, NULL, fmts[i], i);
+        for (int k = 0; k < LINES; k++)
+            log_write(s, ODTO_INFO, NULL, fmts[i], k);
+    }
+    log_counts c;
+    log_get_counts(l, &c);
+    ck_assert_uint_eq(c.suppressed, LINES * TEMPLATES);
+    ck_assert_uint_eq(lines(content()), LINES * TEMPLATES * 2 + TEMPLATES);
+    log_source_free(s);
+    log_close(l);
+}
+END_TEST
+#pragma GCC diagnostic pop
+
 START_TEST(reopen_after_rotation)
 {
     log_sink *l = sink(LOG_LOGFMT, 0);
@@ -315,6 +345,7 @@ int main(void)
     tcase_add_test(t, lines_are_bounded);
     tcase_add_test(t, levels);
     tcase_add_test(t, rate_is_limited_and_summed_up);
+    tcase_add_test(t, templates_do_not_share_a_limit);
     tcase_add_test(t, reopen_after_rotation);
     tcase_add_test(t, full_pipe);
     tcase_add_test(t, full_socket);
