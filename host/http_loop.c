@@ -9,6 +9,7 @@
 #include "http_priv.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,9 @@ bool loop_is_self(const http_loop *l)
 
 void loop_post(http_loop *l, http_post *p)
 {
+    bool self = loop_is_self(l);
+    if (!self)
+        atomic_fetch_add(&l->posting, 1); /* before p can be seen: see loop_destroy */
     http_post *head = atomic_load_explicit(&l->posts, memory_order_relaxed);
     do {
         p->next = head;
@@ -37,11 +41,13 @@ void loop_post(http_loop *l, http_post *p)
     } while (!atomic_compare_exchange_weak_explicit(&l->posts, &head, p, memory_order_release,
                                                     memory_order_relaxed));
     /* seq_cst: pairs with loop_sleep, which clears notified and then looks at posts */
-    if (!loop_is_self(l) && !atomic_exchange(&l->notified, true)) {
+    if (!self && !atomic_exchange(&l->notified, true)) {
         uint64_t one = 1;
         while (write(l->wake.fd, &one, sizeof(one)) < 0 && errno == EINTR)
             continue;
     }
+    if (!self)
+        atomic_fetch_sub(&l->posting, 1); /* the last touch of l */
 }
 
 static bool posts_run(http_loop *l)
@@ -354,6 +360,10 @@ void loop_destroy(http_loop *l)
         l->spare = rq->next;
         free(rq);
     }
+    /* The loop may have run a post, and its connection may be gone, before the thread that posted it has
+     * left loop_post: a moment, unless that thread is not scheduled. */
+    while (atomic_load(&l->posting))
+        sched_yield();
     if (l->wake.fd > 0)
         close(l->wake.fd);
     if (l->epfd > 0)

@@ -189,6 +189,7 @@ struct http_loop {
     http_engine *engines; /* the plain one first */
     _Atomic(http_post *) posts;
     _Atomic bool notified;      /* a wake-up is on its way */
+    _Atomic unsigned posting;   /* threads inside loop_post */
     odto_http_request *current; /* whose handler runs on this thread */
     http_listener *adding;      /* of the connection being given to MHD */
     http_engine *adding_engine;
