@@ -154,7 +154,7 @@ START_TEST(values_of_a_plugin)
 {
     loaded l =
         parse("\xef\xbb\xbf[plugin p]\nmodule = gateway\nlisten = [::1]:0\nwait=250ms ; a comment\n"
-              "command = sh -c 'echo \"$1\"' a\\ b \"c \\\"d\"\nscript: ./x/y.sh\nratio = 0.25\nsize = 2m\n"
+              "command = sh\v -c 'echo \"$1\"' a\\ b \"c \\\"d\"\nscript: ./x/y.sh\nratio = 0.25\nsize = 2m\n"
               "words = a, b ,c\nurl = amqp://u:p@h/\n");
     const odto_config *c = configure(&l, "p");
     ck_assert_int_eq(manifest_finish(l.m, &l.errs), 0);
