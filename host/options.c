@@ -267,7 +267,8 @@ static int read_argv(const odto_option *o, const char *text, arena *a, odto_valu
         return -ENOMEM;
     const char *p = text;
     for (;;) {
-        while (isspace((unsigned char)*p)) /* all of what ends a word, or there would be empty ones without end */
+        while (isspace(
+            (unsigned char)*p)) /* all of what ends a word, or there would be empty ones without end */
             p++;
         if (!*p)
             break;

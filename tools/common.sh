@@ -5,10 +5,11 @@ ODTO_TREE=$(cd "$(dirname "$0")/.." && pwd)
 : "${ODTO_BUILD:=$ODTO_TREE/build}"
 ODTO_YES=${ODTO_YES:-no}
 
+# what etc/odto.ini needs: one host, embedded, with the terminal in the browser
 PACKAGES_BUILD="build-essential autoconf automake libtool autoconf-archive pkg-config
  libjson-c-dev libmicrohttpd-dev libsqlite3-dev libinih-dev libcurl4-openssl-dev libpcre2-dev nettle-dev libelf-dev
- libnng-dev libwebsockets-dev libncurses-dev"
-PACKAGES_DRIVERS="libpq-dev libhiredis-dev libmongoc-dev librabbitmq-dev libvterm-dev"
+ libnng-dev libwebsockets-dev libncurses-dev libvterm-dev"
+PACKAGES_DRIVERS="libpq-dev libhiredis-dev libmongoc-dev librabbitmq-dev"
 PACKAGES_TEST="check python3 curl prometheus"
 # what the tests of the cluster, the page and the terminal talk to; without them those tests skip
 PACKAGES_SERVERS="postgresql-15 redis-server rabbitmq-server prometheus-alertmanager chromium
@@ -56,11 +57,15 @@ install_packages() {
 Install them now (apt-get install)?" || die "they are needed: apt-get install $missing"
     sudo=
     [ "$(id -u)" = 0 ] || sudo=sudo
-    export DEBIAN_FRONTEND=noninteractive
     # shellcheck disable=SC2086
-    $sudo apt-get -q install -y --no-install-recommends $missing >"$ODTO_LOG" 2>&1 ||
-        { $sudo apt-get -q update >>"$ODTO_LOG" 2>&1 && $sudo apt-get -q install -y --no-install-recommends $missing >>"$ODTO_LOG" 2>&1; } ||
-        { tail -n 20 "$ODTO_LOG" >&2; die "apt-get failed; the whole output is in $ODTO_LOG"; }
+    run_step "install packages" apt_install $missing
+}
+
+# With the lists that are there; with new ones where these are missing or too old.
+apt_install() {
+    export DEBIAN_FRONTEND=noninteractive
+    $sudo apt-get -q install -y --no-install-recommends "$@" ||
+        { $sudo apt-get -q update && $sudo apt-get -q install -y --no-install-recommends "$@"; }
 }
 
 # run NAME COMMAND…: quiet, timed; on failure the end of its output.
@@ -82,6 +87,17 @@ jobs_count() {
     getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2
 }
 
+# Whether something that the last configure left out can be built now: what it named as missing was installed since.
+more_can_be_built() {
+    sed -n 's/^    .* is missing (Debian: \(.*\))$/\1/p' config.log | {
+        while read -r packages; do
+            # shellcheck disable=SC2086
+            [ -n "$(missing_packages $packages)" ] || exit 0
+        done
+        exit 1
+    }
+}
+
 # build [CONFIGURE-OPTION…] in $ODTO_BUILD; only what is out of date.
 build_tree() {
     [ -x "$ODTO_TREE/configure" ] && [ "$ODTO_TREE/configure" -nt "$ODTO_TREE/configure.ac" ] ||
@@ -90,6 +106,8 @@ build_tree() {
     cd "$ODTO_BUILD" || exit 1
     if [ ! -f Makefile ] || [ "$ODTO_TREE/configure" -nt Makefile ]; then
         run_step "configure" "$ODTO_TREE/configure" "$@"
+    elif more_can_be_built; then
+        run_step "configure with what is new" sh -c './config.status --recheck && ./config.status'
     fi
     run_step "make" make -j"$(jobs_count)"
 }

@@ -54,6 +54,7 @@ async function watch(p, allow) {
   p.wrong = [];
   p.outside = [];
   p.frames_in = [];
+  p.sockets = 0;
   p.on('console', m => {
     if (m.type() === 'error' && !allow.some(a => m.text().includes(a))) p.wrong.push(m.text());
   });
@@ -61,6 +62,7 @@ async function watch(p, allow) {
   p.on('request', r => { if (!r.url().startsWith(page_url)) p.outside.push(r.url()); });
   p.on('websocket', ws => {
     p.socket_url = ws.url();
+    p.sockets++;
     ws.on('framereceived', f => p.frames_in.push(f.payload));
   });
   return p;
@@ -162,7 +164,9 @@ test('a reload and a lost connection: the same program, the same screen', async 
     const pid = (await screenText(p)).match(/\npid-(\d+)-/)[1], before = await screenOf(p);
     const session = await p.evaluate(() => sessionStorage.getItem('pty_session'));
     for (const again of ['reload', 'loss']) {
+      const sockets = p.sockets;
       if (again === 'reload') await p.reload(); else await p.evaluate(() => window.__odtoTestHooks.simulateDisconnect());
+      await until(() => p.sockets > sockets, `a new socket after a ${again}`); // until then the page still says connected
       await connected(p);
       await until(async () => differences(before, await screenOf(p)).length === 0, `the same screen after a ${again}`).catch(async e => {
         throw new Error(`${e.message}\n${differences(before, await screenOf(p)).slice(0, 10).join('\n')}`);
