@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """A host that root starts becomes the user of the manifest for good before a plugin's code runs."""
+import atexit
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 import odto  # noqa: E402
@@ -11,11 +14,20 @@ import odto  # noqa: E402
 suite = odto.Suite()
 NOBODY = 65534
 
+# The host and its plugins where every user may read them: the tree may lie in root's home.
+programs = pathlib.Path(tempfile.mkdtemp(prefix="odto-programs-"))
+atexit.register(shutil.rmtree, programs)
+os.chmod(programs, 0o755)
+plugins = pathlib.Path(shutil.copytree(odto.BUILD / "plugins.d", programs / "plugins"))
+for name in ("odto-probe", "odto-worker"):
+    shutil.copy(odto.BUILD / name, programs)
+odto.HOST = pathlib.Path(shutil.copy(odto.HOST, programs))
+
 
 def host(**keys):
     if os.geteuid() != 0:
         raise odto.Skip("only root can become another user")
-    h = odto.Host({"host": {"canary": "50ms", "user": str(NOBODY), "group": str(NOBODY), **keys}})
+    h = odto.Host({"host": {"canary": "50ms", "user": str(NOBODY), "group": str(NOBODY), "plugin_dir": str(plugins), **keys}})
     os.chmod(h.dir, 0o755)  # the user must reach his data and read the manifest
     return h
 

@@ -578,6 +578,9 @@ class Suite:
                         diag("the host's log ends:\n" + value.log[-3000:])
                     good &= ok
                     done = i
+        except Skip as e:  # what the fixture needs is not here
+            for i, (name, _) in enumerate(tests[done:], done + 1):
+                print(f"ok {i} - {name} # SKIP {e}", flush=True)
         except Exception as e:  # noqa: BLE001 - the fixture failed
             print("Bail out! " + str(e).splitlines()[0] if done < len(tests) else "# the fixture's end failed", flush=True)
             diag(e)
