@@ -47,6 +47,9 @@ enum {
 #define FEED_NS         (10 * ODTO_MS)  /* of silence before the emulator catches up */
 #define FEED_TURN_NS    (ODTO_MS / 2)   /* of the emulator in one turn of the loop */
 #define RESIZE_NS       (50 * ODTO_MS)  /* between two resizes */
+#define TYPING_NS       (ODTO_SEC / 4)  /* somebody types as long as this after each key */
+#define SHARE_NS        (8 * ODTO_MS)   /* meanwhile other sessions get their share anew so often */
+#define HELD_NS         (ODTO_SEC / 2)  /* of silence ends a terminal that somebody still holds open */
 #define HELLO_NS        (5 * ODTO_SEC)
 #define TICKET_NS       (30 * ODTO_SEC)
 #define DRAIN_NS        (5 * ODTO_SEC)   /* for viewers to take some of the rest of a session that ended */
@@ -87,6 +90,9 @@ struct session {
     uint64_t fed;      /* to the emulator; <= ring.cut */
     uint64_t answered; /* offset of the last query the emulator answered itself */
     int64_t last_output, flush_at, feed_at;
+    int64_t typed_at;             /* its owner's last input */
+    int64_t share_at, rest_until; /* the share's time began; not read before (0: it is) */
+    size_t share_used;
     bool paused;
 
     odto_buf input;    /* not taken by the program yet */
@@ -140,6 +146,7 @@ typedef struct pty_settings {
     int64_t idle, grace, token_ttl, kill_grace;
     int per_ip, global;
     size_t lag_high, ring_max, ring_frames;
+    size_t share; /* bytes each SHARE_NS; 0: no limit */
     bool read_only, test_modes, fail, bare_origin;
     int64_t delay;
     secret auth; /* set: connections must know it */
@@ -162,7 +169,8 @@ struct pty {
     int epfd, timerfd;
     odto_watch *watch;
     bool stopping, saved;
-    int64_t armed; /* when the timer goes off; 0: not */
+    int64_t typed_at; /* last input of any owner */
+    int64_t armed;    /* when the timer goes off; 0: not */
     session *sessions, *dead;
     viewer *viewers;
     size_t n_waiting;
@@ -177,7 +185,7 @@ struct pty {
 int64_t pty_now(const pty *p);
 
 /* ---- settings.c: the manifest's options -------------------------------------------------------------- */
-enum { PTY_N_OPTIONS = 28 };
+enum { PTY_N_OPTIONS = 29 };
 extern const odto_option pty_options[];
 int settings_load(pty_settings *set, const odto_config *c, odto_error *err);
 void settings_free(pty_settings *set);

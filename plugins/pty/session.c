@@ -274,6 +274,25 @@ void session_remove(session *s)
     session_count(s->pty);
 }
 
+/* Whether all that was written to the terminal of an ended program is in the ring. Once nobody has it open
+ * any more its end is read. A process that left the program's group may have it: it ends with some silence.
+ */
+static bool all_read(session *s, int64_t now)
+{
+    int64_t most = s->since + DRAIN_MAX_NS;
+    if (!s->eof && s->swept)
+        stream_readable(s);
+    if (s->swept && !s->paused) {
+        int64_t silent = (s->last_output > s->since ? s->last_output : s->since) + HELD_NS;
+        most = s->since + s->pty->set.kill_grace + DRAIN_NS;
+        most = silent < most ? silent : most;
+    }
+    if (s->eof || now >= most)
+        return true;
+    loop_due(s->pty, most);
+    return false;
+}
+
 void session_tick(session *s, int64_t now)
 {
     const pty_settings *set = &s->pty->set;
@@ -288,14 +307,9 @@ void session_tick(session *s, int64_t now)
     kill_tick(s, now);
     if (s->state != SESSION_REAPING)
         return;
-    if (!s->over && s->exited && (s->eof || s->swept) && s->pid > 0 && s->master >= 0) {
-        if (!s->eof) /* whoever had the terminal is gone: the rest is there to be read */
-            stream_readable(s);
-        if (s->eof || !s->owner || s->ring.cut - s->owner->off < s->pty->set.lag_high ||
-            now >= s->since + DRAIN_MAX_NS)
+    if (!s->over && s->exited && s->pid > 0 && s->master >= 0) {
+        if (all_read(s, now))
             finish(s, now);
-        else
-            loop_due(s->pty, s->since + DRAIN_MAX_NS);
     } else if (s->pid <= 0) {
         s->over = true;
     }

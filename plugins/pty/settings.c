@@ -119,6 +119,12 @@ const odto_option pty_options[] = {
      .max = 64 << 20,
      .env = "PTY_MAX_OUTPUT_QUEUE_BYTES",
      .help = "How far a client may be behind before the program has to wait (at most 256 KiB are used)."},
+    {.name = "typing_share",
+     .type = ODTO_OPT_SIZE,
+     .default_value = "512k",
+     .max = 1 << 30,
+     .help = "While somebody types into a session, at most so much output a second is taken from each other "
+             "one, so that a flood does not delay the keys; 0: as much as there is."},
     {.name = "ring_bytes",
      .type = ODTO_OPT_SIZE,
      .default_value = "1048576",
@@ -354,6 +360,7 @@ int settings_load(pty_settings *set, const odto_config *c, odto_error *err)
                           .n_hosts = hosts->n};
     size_t queue = (size_t)odto_config_int(c, "output_queue");
     set->lag_high = queue < LAG_HIGH ? queue : LAG_HIGH;
+    set->share = (size_t)(odto_config_int(c, "typing_share") * SHARE_NS / ODTO_SEC);
     const char *token = odto_config_str(c, "auth_token"), *dir = odto_config_str(c, "directory");
     if (token && *token)
         secret_of(&set->auth, odto_slice_str(token));

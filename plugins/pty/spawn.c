@@ -125,7 +125,7 @@ int spawn_terminal(const spawn_request *q, int *master, int *pidfd, pid_t *pid, 
     return 0;
 }
 
-/* The session a process belongs to, from /proc/PID/stat; -1 when it is gone. */
+/* The session a process belongs to, from /proc/PID/stat; -1 when it is gone, if only to be waited for. */
 static pid_t session_of(int proc, const char *pid)
 {
     char path[64], text[512];
@@ -139,8 +139,9 @@ static pid_t session_of(int proc, const char *pid)
         return -1;
     text[n] = 0;
     const char *p = strrchr(text, ')'); /* the name may hold anything */
+    char state = 0;
     int session = -1;
-    return p && sscanf(p + 1, " %*c %*d %*d %d", &session) == 1 ? (pid_t)session : -1;
+    return p && sscanf(p + 1, " %c %*d %*d %d", &state, &session) == 2 && state != 'Z' ? (pid_t)session : -1;
 }
 
 size_t spawn_kill(pid_t leader, int signal, bool everywhere)

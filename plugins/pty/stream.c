@@ -82,7 +82,7 @@ void stream_throttle(session *s)
         s->paused = true;
     else if (lag <= s->pty->set.lag_high / 4)
         s->paused = false;
-    uint32_t events = s->paused || s->eof ? 0 : EPOLLIN;
+    uint32_t events = s->paused || s->eof || s->rest_until ? 0 : EPOLLIN;
     events |= s->input.n && !s->eof ? EPOLLOUT : 0;
     loop_master(s, events);
 }
@@ -115,11 +115,34 @@ static void hung_up(session *s)
     loop_due(s->pty, pty_now(s->pty));
 }
 
+/* A flood keeps its program, the kernel's worker, this thread and a client busy: more than a small machine
+ * has processors, so that a key typed into another session would wait for the scheduler several times. While
+ * somebody types elsewhere a session has a share only; the kernel's buffer fills, and its program sleeps. */
+static size_t share_left(session *s)
+{
+    pty *p = s->pty;
+    int64_t now = pty_now(p);
+    if (!p->set.share || p->typed_at <= s->typed_at || now - p->typed_at >= TYPING_NS)
+        return READ_MAX;
+    if (now - s->share_at >= SHARE_NS) {
+        s->share_at = now;
+        s->share_used = 0;
+    }
+    return s->share_used < p->set.share ? p->set.share - s->share_used : 0;
+}
+
+static void share_rest(session *s)
+{
+    s->rest_until = s->share_at + SHARE_NS;
+    loop_due(s->pty, s->rest_until);
+    stream_throttle(s);
+}
+
 void stream_readable(session *s)
 {
-    size_t got = 0;
+    size_t got = 0, most = share_left(s);
     bool end = false;
-    while (got < READ_MAX && !s->eof && !s->paused) {
+    while (got < most && !s->eof && !s->paused) {
         char *at;
         size_t room = ring_room(&s->ring, 4096, kept(s), &at);
         if (!room) { /* the emulator is behind */
@@ -137,8 +160,11 @@ void stream_readable(session *s)
         if ((size_t)n < room && n < 1024) /* most likely all there is */
             break;
     }
+    s->share_used += got;
     if (got)
         gathered(s, got);
+    if (got >= most && most < READ_MAX)
+        share_rest(s);
     if (end)
         hung_up(s);
 }
@@ -387,6 +413,12 @@ void stream_tick(session *s, int64_t now)
         stream_flush(s, s->ring.head - s->ring.cut < 4 && now - s->last_output >= PARTIAL_NS);
     else if (s->flush_at)
         loop_due(s->pty, s->flush_at);
+    if (s->rest_until && now >= s->rest_until) {
+        s->rest_until = 0;
+        stream_throttle(s);
+    } else if (s->rest_until) {
+        loop_due(s->pty, s->rest_until);
+    }
     if (s->resize_at && now >= s->resize_at)
         resize_apply(s);
     else if (s->resize_at)

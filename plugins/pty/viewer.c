@@ -312,6 +312,7 @@ void viewer_typed(viewer *v, odto_slice data)
         v->told = v->told && now - v->told < 5 * ODTO_SEC ? v->told : now;
         return;
     }
+    s->typed_at = v->pty->typed_at = now;
     if (!v->pty->set.read_only) {
         stream_input(s, data);
         return;

@@ -5,6 +5,7 @@ import os
 import pathlib
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -198,6 +199,36 @@ def _():
                 other.next()
                 c.next()
         c.close()
+
+
+@suite.test("while somebody types, a flood of another session gets its share; afterwards all of it comes")
+def _():
+    share = 64 * 1024  # bytes a second
+    with Broker({"typing_share": str(share)}) as b:
+        other = b.binary().expect(PROMPT)
+        c, _ = flooding(b)
+        c.expect("begin\r\n")
+        other.type("k").expect("k")
+        began, first = time.monotonic(), c.offset
+        for i in range(2, 100):  # each key brings the next quarter of a second
+            other.type("k").expect("k" * i)
+            c.next()
+        at_most = (time.monotonic() - began) * share + BETWEEN
+        odto.check(c.offset - first <= at_most, f"{c.offset - first} bytes came, at most {at_most:.0f} were due")
+        came_whole(bytes(c.data) + rest(c))
+
+
+@suite.test("a program ends at once behind its last output: all of it comes, also where another process holds the terminal")
+def _():
+    holder = f"odto-holder-{os.getpid()}"
+    with Broker() as b:
+        for hold in ("", f"setsid sh -c 'read x' {holder} <>$FIFO & "):
+            for n in (1, 300, 3000, 30000):
+                c = b.binary().expect(PROMPT)
+                c.type(f"FIFO={b.dir}/fifo; [ -p $FIFO ] || mkfifo $FIFO; {hold}echo be''gin; exec seq 1 {n}\r")
+                came_whole(rest(c), n)
+                odto.equal(c.closed, 1000)
+        subprocess.run(["pkill", "-f", holder], check=True)
 
 
 @suite.test("a viewer that does not read holds nobody up, and is shown the screen later")
