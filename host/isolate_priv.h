@@ -2,6 +2,7 @@
  *
  * isolate.c          descriptor of an isolated image, check, the default
  * isolate_process.c  one worker: spawn, link thread, limits, reaping
+ * isolate_stack.c    where a stuck thread of a worker is
  * isolate_ops.c      the callbacks of an isolated plugin's instance
  * isolate_runs.c     seats: attempts of handlers
  * isolate_events.c   leases, publishing
@@ -91,7 +92,7 @@ struct proxy {
     size_t n_routes[8], first_route[8], n_serves;
     /* the link thread's alone */
     struct mirror *mirrors;
-    int64_t ticked_at, reported_since;
+    int64_t ticked_at, asked_since, reported_since;
     unsigned fds_put;
     uint64_t cpu_before;
 };
@@ -107,6 +108,10 @@ void proxy_unref(struct proxy *p);
 odto_buf *proxy_call_begin(struct proxy *p, enum wire_type type, struct proxy_call *call);
 int proxy_call_end(struct proxy *p, struct proxy_call *call, const char *what, int64_t deadline_ns,
                    odto_error *err);
+
+/* isolate_stack.c, on the link thread. Ask for a thread's stack; a moment later it is there, as text. */
+void proxy_stack_ask(struct proxy *p, int tid);
+void proxy_stack_text(struct proxy *p, char *out, size_t size);
 
 /* isolate.c */
 int proxy_describe(struct proxy *p, int64_t deadline_ns, struct proxy_call *call, odto_error *err);

@@ -215,12 +215,18 @@ static void watch_calls(struct proxy *p, int64_t now)
         return;
     uint64_t cpu = cpu_ticks(p, tid), spent = cpu - p->cpu_before;
     p->cpu_before = cpu;
-    if (soft && now - since > soft && p->reported_since != since) {
+    if (soft && now - since > soft && p->asked_since != since) {
+        p->asked_since = since; /* told with the next tick, when the stack is there */
+        proxy_stack_ask(p, tid);
+    } else if (p->asked_since == since && p->reported_since != since) {
+        char stack[900];
         p->reported_since = since;
+        proxy_stack_text(p, stack, sizeof stack);
         log_write(p->core->log, ODTO_WARN, NULL,
-                  "%s: a call in its worker (pid %d, thread %d) has not returned for %.1f s; the thread %s",
+                  "%s: a call in its worker (pid %d, thread %d) has not returned for %.1f s; the thread %s; "
+                  "stack: %s",
                   p->name, (int)p->pid, tid, (double)(now - since) / 1e9,
-                  spent > (uint64_t)sysconf(_SC_CLK_TCK) / 10 ? "spins" : "is blocked");
+                  spent > (uint64_t)sysconf(_SC_CLK_TCK) / 10 ? "spins" : "is blocked", stack);
     }
     if (hard && now - since > hard)
         proxy_kill(p, "a call did not return within watchdog_hard");

@@ -15,6 +15,7 @@
 #define SHARED_CELLS   512
 #define SHARED_BUCKETS 24 /* with the last one, +Inf */
 #define SHARED_MARKS   64
+#define SHARED_FRAMES  32
 
 struct shared_cell {
     odto_metric metric; /* its pointers are the worker's */
@@ -31,6 +32,9 @@ struct shared_mark {
 struct shared {
     _Atomic uint32_t log_level; /* written by the host: lowest level that is written */
     _Atomic int64_t beat;
+    /* Where a thread that got SIGURG is: its return addresses; -1: none has come yet. */
+    _Atomic int32_t stack_n;
+    _Atomic uint64_t stack[SHARED_FRAMES];
     struct shared_mark marks[SHARED_MARKS];
     struct shared_cell cells[SHARED_CELLS];
 };

@@ -20,6 +20,7 @@ odto_host_SOURCES = \
   host/isolate_http.c \
   host/isolate_ops.c \
   host/isolate_process.c \
+  host/isolate_stack.c \
   host/isolate_runs.c \
   host/isolate_serve.c \
   host/lifecycle.c host/lifecycle.h \

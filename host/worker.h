@@ -101,6 +101,7 @@ void lane_rest(struct lane *l);                  /* waits until its tasks have b
 void lane_run(struct worker *w, struct lane *l); /* on the calling thread, for ever */
 void mark_begin(struct worker *w);
 void mark_end(struct worker *w);
+void stack_handler(struct worker *w); /* a thread that gets SIGURG tells the host where it is */
 
 /* worker_api.c */
 void worker_tick(struct worker *w); /* health and readings */

@@ -4,6 +4,8 @@
 #include "host/worker.h"
 
 #include <errno.h>
+#include <execinfo.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +55,31 @@ void mark_end(struct worker *w)
     (void)w;
     if (mine)
         atomic_store(&mine->since, 0);
+}
+
+/* The thread's return addresses for the host, which asked for them by the signal. */
+static struct shared *shared;
+
+static void on_ask(int sig)
+{
+    (void)sig;
+    int saved = errno;
+    void *frames[SHARED_FRAMES];
+    int n = backtrace(frames, SHARED_FRAMES);
+    for (int i = 0; i < n; i++)
+        atomic_store_explicit(&shared->stack[i], (uintptr_t)frames[i], memory_order_relaxed);
+    atomic_store(&shared->stack_n, n);
+    errno = saved;
+}
+
+void stack_handler(struct worker *w)
+{
+    void *frames[2];
+    shared = w->shared;
+    backtrace(frames, 2); /* loads the unwinder now, not in the handler */
+    struct sigaction sa = {.sa_handler = on_ask, .sa_flags = SA_RESTART};
+    sigemptyset(&sa.sa_mask);
+    sigaction(SIGURG, &sa, NULL);
 }
 
 /* ---- lanes ---- */

@@ -288,6 +288,7 @@ static int set_up(struct worker *w, const char *name)
     w->metrics = calloc(SHARED_CELLS, sizeof *w->metrics);
     if (w->shared == MAP_FAILED || !w->timers || !w->metrics)
         return -ENOMEM;
+    stack_handler(w);
     w->host = (odto_host){.api = &worker_api, .priv = w};
     atomic_init(&w->next_id, 1);
     pthread_mutex_init(&w->lock, NULL);
@@ -320,9 +321,9 @@ int main(int argc, char **argv)
     }
     sigset_t most;
     sigfillset(&most);
-    static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
-    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
-        sigdelset(&most, crashes[i]);
+    static const int taken[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGURG};
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
+        sigdelset(&most, taken[i]);
     pthread_sigmask(SIG_BLOCK, &most, NULL);
     lane_run(&w, &w.main);
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import sys
 import threading
@@ -320,9 +321,10 @@ def relay_manifest(folder):
 
 
 class Relay(Host):
-    def __init__(self):
+    def __init__(self, **keys):
         odto.Host.__init__(self, manifest=odto.Manifest({}), wait=False)
         self.manifest = relay_manifest(self.dir)
+        self.manifest["plugin relay"].update(keys)
 
     def __enter__(self):
         self.start()
@@ -386,6 +388,20 @@ def _(_host):
         wait_until(lambda: r.route("relay.in")["depth"] == 0 and r.route("relay.in")["leased"] == 0, 10, "all are passed on")
         wait_until(lambda: r.relayed() >= 1, 10, "the new worker's figures are taken over")
         check(any(x.get("note") == "a note" for x in (r.ask().json, r.ask().json)), "the descriptor outlived it")
+
+
+@suite.test("a call in a worker does not return: the log says where it is; in time the worker is killed and the event comes again")
+def _(_host):
+    for what, how in (("spin", "spins"), ("block", "is blocked")):
+        with Relay(watchdog_soft="200ms", watchdog_hard=f"{2 * odto.SLOW}s") as r:
+            before = r.worker("relay")
+            check(r.publish(1, what).status in (202, 503), "202, or it was stuck before the answer")
+            line = wait_until(lambda: re.search(f"relay: a call in its worker \\(pid {before}, thread .*the thread {how}; stack: (.*)", r.log),
+                              20, "the log says so")
+            check(re.search(r"relay\.\d+\.so\+0x", line[1]), f"the plugin is in the stack: {line[1]}")
+            wait_until(lambda: r.workers("relay") and r.worker("relay") != before, 20, "a new worker")
+            contains(r.log, "did not return within watchdog_hard")
+            wait_until(lambda: r.ask().status == 200 and r.relayed() == 1, 20, "the event is passed on")
 
 
 @suite.test("a service's worker is killed over and over: no event is lost")

@@ -1,7 +1,7 @@
 /* relay.c — a service that uses most of what a host offers: it consumes relay.in and publishes each event to
  * relay.out, acknowledging when that is durable; POST /relay?n=N publishes N events to relay.in; GET
- * /relay/{name} tells what it knows. {"do":"crash"} in an event's payload ends the process on the first
- * delivery. */
+ * /relay/{name} tells what it knows. "crash" in an event's payload ends the process on the first
+ * delivery, "spin" and "block" keep it. */
 #include <odto/plugin.h>
 
 #include <errno.h>
@@ -166,6 +166,14 @@ static void relayed(void *arg, int result)
     free(h);
 }
 
+static void get_stuck(odto_slice body)
+{
+    for (volatile int i = 0; memmem(body.p, body.n, "spin", 4); i++)
+        continue;
+    while (memmem(body.p, body.n, "block", 5))
+        pause();
+}
+
 static void relay_handle(void *self, const odto_lease *leases, size_t n)
 {
     struct relay *r = self;
@@ -173,6 +181,8 @@ static void relay_handle(void *self, const odto_lease *leases, size_t n)
         odto_event *e = leases[i].event;
         if (leases[i].attempt == 1 && memmem(e->body.p, e->body.n, "crash", 5))
             abort();
+        if (leases[i].attempt == 1)
+            get_stuck(e->body);
         if (memmem(e->body.p, e->body.n, "reject", 6)) {
             r->host->api->settle(r->host, &leases[i], 1, ODTO_REJECT, "as it asked");
             continue;
