@@ -102,7 +102,7 @@ START_TEST(a_late_one_is_left)
 END_TEST
 
 static sem_t in_destructor, leave_destructor;
-static struct caller *left; /* its memory is nobody's any more: not a leak of the test's */
+static struct caller *volatile left; /* its memory is nobody's any more: not a leak of the test's */
 
 static void destructor(void *arg)
 {
