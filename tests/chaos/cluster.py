@@ -83,14 +83,14 @@ class Cut:
 
 
 class Bad:
-    """A link over a proxy is slow, stalled, reset or refused."""
+    """A link over a proxy is slow, lossy, stalled, a black hole, reset, torn in a frame, or refused."""
 
     void = False
 
     def __init__(self, c, rng):
         node = rng.choice([n for n in c.nodes if n.links])
         server = rng.choice(list(node.links))
-        self.link, self.how = node.links[server], rng.choice(["slow", "reset", "refused", *WAYS])
+        self.link, self.how = node.links[server], rng.choice(["slow", "lossy", "reset", "torn", "refused", *WAYS, *(f"black hole {w}" for w in WAYS)])
         self.delay = rng.uniform(0.005, 0.1)
         self.lock, self.text = f"link {node.name} {server}", f"{node.name} - {server}: {self.how}"
 
@@ -99,6 +99,12 @@ class Bad:
             self.link.delay = self.delay
         elif self.how == "reset":
             self.link.cut()
+        elif self.how == "lossy":
+            self.link.lossy(0.2, 1.0)
+        elif self.how == "torn":
+            self.link.tear()
+        elif self.how.startswith("black hole "):
+            self.link.swallow(self.how.split()[-1])
         elif self.how == "refused":
             self.link.refuse(True)
         else:
@@ -108,6 +114,9 @@ class Bad:
         self.link.delay = 0.0
         self.link.refuse(False)
         self.link.stall(None)
+        self.link.lossy(0)
+        self.link.tear(False)
+        self.link.swallow(None)
 
 
 def choose(c, rng, taken):

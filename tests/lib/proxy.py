@@ -2,14 +2,18 @@
 
     with proxy.Proxy(pg.port) as link:
         … link.port …
-        link.cut()          # every connection is reset, new ones work
+        link.cut()          # every connection ends at once, new ones work
         link.stall("down")  # what the server says no longer arrives; "up": what the client says; None: flows again
         link.refuse(True)   # new connections are closed at once
         link.delay = 0.02   # seconds, each way
+        link.lossy(0.2, 1)  # that share of what is read waits up to a second first, as for retransmissions; lossy(0): no more
+        link.swallow("up")  # what the client says vanishes; None: flows again, and connections that lost bytes end
+        link.tear()         # the next bytes either way arrive but for the last one, then that connection ends
 
 One thread a direction of a connection. cut_when(bytes) cuts as soon as a client has sent text that holds them: in the
 middle of a transaction, after the client has sent it and before it hears of it, with forward=False also before the
 server has it."""
+import random
 import socket
 import struct
 import threading
@@ -26,6 +30,9 @@ class Proxy:
         self.stalled = None
         self.refusing = False
         self.trigger = None
+        self.loss, self.held = 0.0, 0.0
+        self.swallowing, self.robbed = None, set()
+        self.tearing = False
         self.cuts = 0
         self.connections = 0
         self.listener = socket.create_server((listen, 0), backlog=128)
@@ -68,6 +75,15 @@ class Proxy:
                     hit = trigger and trigger[0] in data
                     if hit:
                         self.trigger = None
+                    if self.loss and random.random() < self.loss:
+                        self.changed.wait_for(lambda: not self.loss or pair not in self.pairs, random.uniform(0, self.held))
+                    if self.swallowing in (way, "both"):
+                        self.robbed.add(pair)
+                        continue
+                    torn, self.tearing = self.tearing, False
+                if torn:
+                    sink.sendall(data[:-1])
+                    break
                 if hit and not trigger[1]:
                     self._close(pair)
                     break
@@ -83,6 +99,7 @@ class Proxy:
     def _close(self, pair, only=None):
         with self.changed:
             self.pairs.discard(pair)
+            self.robbed.discard(pair)
             self.cuts += 1
             self.changed.notify_all()
         for s in pair if only is None else (only,):
@@ -111,6 +128,22 @@ class Proxy:
         with self.changed:
             self.stalled = way
             self.changed.notify_all()
+
+    def lossy(self, share, held=0.0):
+        with self.changed:
+            self.loss, self.held = share, held
+            self.changed.notify_all()
+
+    def swallow(self, way):
+        with self.changed:
+            self.swallowing = way
+            robbed = list(self.robbed) if way is None else []
+        for pair in robbed:
+            self._close(pair)
+
+    def tear(self, yes=True):
+        with self.lock:
+            self.tearing = yes
 
     def refuse(self, yes):
         self.refusing = yes
