@@ -3,6 +3,7 @@ EXTRA_DIST += tests/bench/rabbitmq.py
 .PHONY: bench-rabbitmq
 if HAVE_RABBITMQ
 EXTRA_PROGRAMS += tests/bench/bench_rabbitmq
+bench_rabbitmq = tests/bench/bench_rabbitmq
 CLEANFILES += tests/bench/bench_rabbitmq
 tests_bench_bench_rabbitmq_SOURCES = tests/bench/bench_rabbitmq.c
 tests_bench_bench_rabbitmq_CPPFLAGS = $(AM_CPPFLAGS) $(RABBITMQ_CFLAGS)

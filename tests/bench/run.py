@@ -284,6 +284,44 @@ def mongo_raw(server, n=10000):
     return n / (time.monotonic() - begin)
 
 
+def redis_raw(server, n=64000, batch=64):
+    """Events a second: one transaction after the other that remembers a batch of ids and adds to two counters, each synced."""
+    def commands(begin):
+        ids = [w for i in range(begin, begin + batch) for w in (i, odto.uuid7())]
+        return b"".join(server.encoded(*words) for words in
+                        (("MULTI",), ("ZADD", "raw:seen", "NX", *ids), ("INCRBY", "raw:total", batch), ("INCRBY", "raw:completed", batch), ("EXEC",)))
+    batches = [commands(i) for i in range(0, n, batch)]
+    with socket.create_connection(("127.0.0.1", server.port)) as s, s.makefile("rb") as f:
+        begin = time.monotonic()
+        for b in batches:
+            s.sendall(b)
+            replies = [server.reply(f) for _ in range(5)]
+            odto.equal(replies[-1][0], batch, "ids that are new")
+        return n / (time.monotonic() - begin)
+
+
+def program(name, *args):
+    done = subprocess.run([str(odto.BUILD / "tests" / "bench" / name), *args], capture_output=True, text=True, timeout=900)
+    if done.returncode:
+        raise odto.Failed(f"{name}: {done.stdout} {done.stderr}")
+    return done.stdout
+
+
+def raw_limits(c, kind, done):
+    """What each server alone does of what a job asks of it, all of the machine for it and one client, and the whole path's share."""
+    def limit(what, rate):
+        row(f"  raw: {what}", rate, "/s", beside=f"the whole path has {done / rate:.2f} of it", more=True)
+    publish, consume = map(float, re.findall(r"librabbitmq +(\d+)", program("bench_rabbitmq", str(odto.BUILD / ".libs" / "rabbitmq.so"),
+                                                                             c.server("RabbitMQ").url, "20000", "3")))
+    limit("RabbitMQ, two messages published, confirmed, consumed, acknowledged", 1 / (2 / publish + 2 / consume))
+    pg = c.server("PostgreSQL")
+    pg.sql("CREATE DATABASE raw")
+    text = program("bench_postgres", "--url", pg.url_of("raw"), "--jobs", "20000", "--backlog", "1000")
+    limit("PostgreSQL, a row inserted and updated, in groups", float(re.search(r"plain, insert and update of a job +(\d+)", text)[1]))
+    limit("Redis, an event counted once, by 64", redis_raw(c.server("Redis")))
+    limit(f"{kind}, the same documents, bulks of 1,000", mongo_raw(c.server("MongoDB")))
+
+
 def celery(url, n):
     """Tasks a second, or None where it is not installed."""
     for python in ("/usr/bin/python3", sys.executable):
@@ -309,9 +347,7 @@ def servers():
         r = load(c, "-n", 5000, "-c", 64, "-R", 1000, "--track")
         row("  accept to COMPLETED p99 at 1,000/s", r["completed_ms"]["p99"], "ms", 50, 20, f"p50 {r['completed_ms']['p50']:.2f} ms",
             more=False)
-        raw = mongo_raw(c.server("MongoDB"))
-        row(f"  raw: the same documents into {kind}, one bulk after the other", raw, "/s",
-            beside=f"the whole path has {r_done / raw:.2f} of it")
+        raw_limits(c, kind, r_done)
         for role in c.up.roles:
             row(f"  memory of the host {role.name}", usage(role.process.pid)[1], "MB", 30, 20, more=False)
         peer = celery(c.server("RabbitMQ").url, min(JOBS // 6, 10000))

@@ -37,18 +37,18 @@ class Redis(Server):
     def call(self, *words):
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as s, s.makefile("rb") as f:
             if self.password:
-                self._send(s, "AUTH", self.password)
-                self._reply(f)
-            self._send(s, *words)
-            return self._reply(f)
+                s.sendall(self.encoded("AUTH", self.password))
+                self.reply(f)
+            s.sendall(self.encoded(*words))
+            return self.reply(f)
 
     @staticmethod
-    def _send(s, *words):
+    def encoded(*words):
         words = [w if isinstance(w, bytes) else str(w).encode() for w in words]
-        s.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
+        return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
 
     @classmethod
-    def _reply(cls, f):
+    def reply(cls, f):
         line = f.readline()
         if not line:
             raise ConnectionError("the server closed")
@@ -63,7 +63,7 @@ class Redis(Server):
             return int(rest)
         if kind == b"$":
             return None if rest == b"-1" else f.read(int(rest) + 2)[:-2]
-        return None if rest == b"-1" else [cls._reply(f) for _ in range(int(rest))]
+        return None if rest == b"-1" else [cls.reply(f) for _ in range(int(rest))]
 
     def counters(self):
         """The contract's keys: (total, completed, failed), 0 where absent."""
