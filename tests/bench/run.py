@@ -318,7 +318,7 @@ def raw_limits(c, kind, done):
     limit("RabbitMQ, two messages published, confirmed, consumed, acknowledged", 1 / (2 / publish + 2 / consume))
     pg = c.server("PostgreSQL")
     pg.sql("CREATE DATABASE raw")
-    text = program("bench_postgres", "--url", pg.url_of("raw"), "--jobs", "20000", "--backlog", "1000")
+    text = program("bench_postgres", "--url", pg.url_of("raw"), "--jobs", "20000", "--backlog", "20000")
     limit("PostgreSQL, a row inserted and updated, in groups", float(re.search(r"plain, insert and update of a job +(\d+)", text)[1]))
     limit("Redis, an event counted once, by 64", redis_raw(c.server("Redis")))
     limit(f"{kind}, the same documents, bulks of 1,000", mongo_raw(c.server("MongoDB")))
