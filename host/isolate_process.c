@@ -226,7 +226,7 @@ static void watch_calls(struct proxy *p, int64_t now)
                   "%s: a call in its worker (pid %d, thread %d) has not returned for %.1f s; the thread %s; "
                   "stack: %s",
                   p->name, (int)p->pid, tid, (double)(now - since) / 1e9,
-                  spent > (uint64_t)sysconf(_SC_CLK_TCK) / 10 ? "spins" : "is blocked", stack);
+                  spent > (uint64_t)sysconf(_SC_CLK_TCK) / 50 ? "spins" : "is blocked", stack);
     }
     if (hard && now - since > hard)
         proxy_kill(p, "a call did not return within watchdog_hard");

@@ -392,7 +392,8 @@ def _(_host):
 
 @suite.test("a call in a worker does not return: the log says where it is; in time the worker is killed and the event comes again")
 def _(_host):
-    for what, how in (("spin", "spins"), ("block", "is blocked")):
+    # one that spins may get too little of a busy machine to look like it
+    for what, how in (("spin", "(?:spins|is blocked)"), ("block", "is blocked")):
         with Relay(watchdog_soft="200ms", watchdog_hard=f"{2 * odto.SLOW}s") as r:
             before = r.worker("relay")
             check(r.publish(1, what).status in (202, 503), "202, or it was stuck before the answer")
