@@ -110,6 +110,20 @@ START_TEST(events_once_each_newest_first)
 }
 END_TEST
 
+START_TEST(events_in_the_order_they_occurred)
+{
+    event e[3] = {event_of(ODTO_JOB_COMPLETED, NULL, T0), event_of(ODTO_JOB_COMPLETED, NULL, T0 + 7),
+                  event_of(ODTO_JOB_COMPLETED, NULL, T0 + 4)}; /* a slower producer's came last */
+    ck_assert_int_eq(append(IFACE->events->append, e, 3), 0);
+    rows r = {0};
+    ck_assert_int_eq(IFACE->events->list(f.store, NULL, 10, keep, &r, NULL), 0);
+    ck_assert_int_eq(r.n, 3);
+    ck_assert_str_eq(r.body[0], e[1].body);
+    ck_assert_str_eq(r.body[1], e[2].body);
+    ck_assert_str_eq(r.body[2], e[0].body);
+}
+END_TEST
+
 START_TEST(events_after_a_position)
 {
     event e[5];
@@ -507,6 +521,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_set_timeout(c, 60);
     tcase_add_test(c, events_once_each_newest_first);
+    tcase_add_test(c, events_in_the_order_they_occurred);
     tcase_add_test(c, events_after_a_position);
     tcase_add_test(c, counted_once_however_often_delivered);
     tcase_add_test(c, add_counts_by_event_id_and_set_forgets);

@@ -219,7 +219,7 @@ typedef struct odto_events_ops {
     /* append and count in one transaction: only events not seen before are counted. NULL where the store is
      * not also the counters store */
     int (*append_counted)(void *store, odto_write *w);
-    /* newest first; job NULL: all */
+    /* newest first by the time they occurred; job NULL: all */
     int (*list)(void *store, const odto_uuid *job, uint32_t limit, odto_event_row_fn *fn, void *arg,
                 odto_error *err);
     /* oldest first, seq > after; after = UINT64_MAX gives none but *last, the newest seq */

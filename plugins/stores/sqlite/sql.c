@@ -28,6 +28,12 @@
            "AND (d.failed_created, d.seq) < (?1, ?2) AND (?3 IS NULL OR j.type = ?3) " \
            "ORDER BY d.failed_created DESC, d.seq DESC LIMIT ?4"
 
+/* The log's last events, in the order they occurred: producers that write beside each other come to the log
+ * some milliseconds out of that order. */
+#define NEWEST_EVENTS(where, limit)                                          \
+    "SELECT seq, body FROM (SELECT seq, body, occurred_at FROM event " where \
+    "ORDER BY seq DESC LIMIT " limit ") ORDER BY occurred_at DESC, seq DESC"
+
 const char *const sq_sql_text[SQ_SQL_COUNT] = {
     [SQ_BEGIN] = "BEGIN IMMEDIATE",
     [SQ_COMMIT] = "COMMIT",
@@ -127,8 +133,8 @@ const char *const sq_sql_text[SQ_SQL_COUNT] = {
     [SQ_LIST_COMPLETED_BODY] = LIST_COMPLETED(SQ_SELECT_JOB),
     [SQ_LIST_FAILED_BODY] = LIST_FAILED(SQ_SELECT_JOB),
 
-    [SQ_EVENTS_ALL] = "SELECT seq, body FROM event ORDER BY seq DESC LIMIT ?1",
-    [SQ_EVENTS_OF_JOB] = "SELECT seq, body FROM event WHERE job_id = ?1 ORDER BY seq DESC LIMIT ?2",
+    [SQ_EVENTS_ALL] = NEWEST_EVENTS("", "?1"),
+    [SQ_EVENTS_OF_JOB] = NEWEST_EVENTS("WHERE job_id = ?1 ", "?2"),
     [SQ_EVENTS_AFTER] = "SELECT seq, body FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     [SQ_EVENTS_SCAN] = "SELECT event_id, kind, occurred_at FROM event",
     [SQ_EVENTS_COUNT] = "SELECT count(*), total(kind = ?1), total(kind = ?2), max(occurred_at) FROM event",
