@@ -144,7 +144,9 @@ static int alerts_away(const ui *u, grid *g, rect r)
         return 0;
     }
     if (s->failures >= ALERT_RETRY_SHOW) {
-        grid_printf(g, r.x, r.y, r.w, ROLE_WARN, "Unavailable, attempt %d", s->failures);
+        /* a single line has no title above it that tells what is away */
+        const char *what = r.h > 1 ? "Unavailable" : "Alerts unavailable";
+        grid_printf(g, r.x, r.y, r.w, ROLE_WARN, "%s, attempt %d", what, s->failures);
     } else {
         grid_printf(g, r.x, r.y, r.w, ROLE_WARN, "Alerts: attempt %d failed", s->failures);
     }
