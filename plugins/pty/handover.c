@@ -1,6 +1,6 @@
 /* handover.c — sessions outlive a generation of the plugin: terminals go through the host's descriptor store,
  * each with a note of all the rest. The screen goes as a snapshot, which the next generation's emulator
- * reads.
+ * reads after its start: what the sessions have on their screens does not hold up the exchange.
  *
  * A note is a struct of this build's, then the tail of the ring, then the snapshot. */
 #include "pty.h"
@@ -128,15 +128,16 @@ static int session_take(pty *p, int master, odto_slice data)
     s->ring.ends[n.seq % s->ring.n_ends] = s->ring.cut;
     odto_buf_put(&s->input, at, n.input);
     at += n.input;
-    term_feed(s->term, at, (size_t)(data.p + data.n - at));
+    odto_buf_put(&s->screen, at, (size_t)(data.p + data.n - at));
+    s->feed_at = pty_now(p) + FEED_NS;
     s->fed = n.fed > s->ring.tail ? n.fed : s->ring.tail;
     term_replies(s->term, true);
     session_state_set(s, (session_state)n.state);
     s->since = n.since;
     s->pidfd = spawn_pidfd(s->pid);
-    if (s->pidfd >= 0)
+    if (s->pidfd >= 0 && !s->screen.failed)
         return 0;
-    int r = s->pidfd;
+    int r = s->pidfd < 0 ? s->pidfd : -ENOMEM;
     session_remove(s);
     return r;
 }

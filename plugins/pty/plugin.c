@@ -102,10 +102,11 @@ static int serve(pty *p, odto_error *err)
     p->ws_routes[0] = (odto_http_route){.path = "/", .flags = ODTO_HTTP_PREFIX, .ws = &viewer_ops};
     p->ws_routes[1] = tickets;
     p->http_routes[0] = tickets;
-    int r = p->http->serve(p->host, p->set.listen, "pty", p->ws_routes, 2, NULL, 4096, err);
-    if (!r && strcmp(p->set.listen, p->set.listen_http) != 0)
+    /* terminals last: who waits to come back after a reload begins at once, and would be waited for */
+    int r = 0;
+    if (strcmp(p->set.listen, p->set.listen_http) != 0)
         r = p->http->serve(p->host, p->set.listen_http, "pty", p->http_routes, 1, NULL, 4096, err);
-    return r;
+    return r ? r : p->http->serve(p->host, p->set.listen, "pty", p->ws_routes, 2, NULL, 4096, err);
 }
 
 static int prepare(pty *p, odto_error *err)

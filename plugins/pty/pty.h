@@ -87,6 +87,8 @@ struct session {
 
     ring ring;
     term_state *term;
+    odto_buf screen; /* of the generation before, which the emulator reads first */
+    size_t screen_at;
     uint64_t fed;      /* to the emulator; <= ring.cut */
     uint64_t answered; /* offset of the last query the emulator answered itself */
     int64_t last_output, flush_at, feed_at;
@@ -227,6 +229,7 @@ void stream_writable(session *s);
 void stream_flush(session *s, bool all); /* a frame of what has gathered, to everybody */
 void stream_pump(viewer *v);             /* as much as a viewer takes now */
 void stream_feed(session *s, bool all);  /* the emulator; all: up to the last frame, else a slice */
+void stream_answer(session *s, bool on); /* whether the emulator answers queries, from here on */
 void stream_tick(session *s, int64_t now);
 void stream_input(session *s, odto_slice data);
 void stream_resize(session *s, int cols, int rows, bool now);

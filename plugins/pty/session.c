@@ -159,8 +159,7 @@ void session_attach(session *s, viewer *v, bool owner)
         }
         session_state_set(s, SESSION_CONNECTED);
     }
-    stream_feed(s, true);
-    term_replies(s->term, false);
+    stream_answer(s, false);
 }
 
 void session_detach(viewer *v)
@@ -179,10 +178,8 @@ void session_detach(viewer *v)
         session_state_set(s, SESSION_DISCONNECTED);
         loop_due(s->pty, s->since + s->pty->set.grace);
     }
-    if (!s->viewers) { /* what was seen so far was answered by whoever saw it */
-        stream_feed(s, true);
-        term_replies(s->term, true);
-    }
+    if (!s->viewers) /* what was seen so far was answered by whoever saw it */
+        stream_answer(s, true);
     s->input_held = false;
     stream_throttle(s);
     if (s->over)
@@ -333,6 +330,7 @@ void session_free(session *s)
     term_free(s->term);
     ring_free(&s->ring);
     odto_buf_free(&s->input);
+    odto_buf_free(&s->screen);
     free(s);
 }
 

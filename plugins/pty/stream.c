@@ -29,9 +29,26 @@ static odto_slice contiguous(session *s, uint64_t from, uint64_t to)
     return odto_slice_of(b->p, b->n);
 }
 
+/* The snapshot that came from the generation before; true when all of it was taken. */
+static bool feed_screen(session *s, int64_t until)
+{
+    while (s->screen_at < s->screen.n) {
+        size_t n = s->screen.n - s->screen_at < FEED_SLICE ? s->screen.n - s->screen_at : FEED_SLICE;
+        term_feed(s->term, s->screen.p + s->screen_at, n);
+        s->screen_at += n;
+        if (s->screen_at < s->screen.n && pty_now(s->pty) >= until)
+            return false;
+    }
+    odto_buf_free(&s->screen);
+    s->screen_at = 0;
+    return true;
+}
+
 /* A flood of plain text scrolls by faster than any emulator: all but its end is skipped. */
 static void feed_skip(session *s)
 {
+    if (s->screen.n)
+        return;
     odto_slice all = contiguous(s, s->fed, s->ring.cut);
     s->fed += term_skip(s->term, all.p, all.n);
 }
@@ -40,9 +57,10 @@ static void feed_skip(session *s)
  */
 void stream_feed(session *s, bool all)
 {
-    feed_skip(s);
     int64_t until = all ? INT64_MAX : pty_now(s->pty) + FEED_TURN_NS;
-    while (s->fed < s->ring.cut) {
+    bool ready = feed_screen(s, until);
+    feed_skip(s);
+    while (ready && s->fed < s->ring.cut) {
         odto_slice part = ring_at(&s->ring, s->fed, s->ring.cut);
         if (part.n > FEED_SLICE)
             part.n = FEED_SLICE;
@@ -53,9 +71,32 @@ void stream_feed(session *s, bool all)
     }
     if (term_replied(s->term))
         s->answered = s->fed;
-    s->feed_at = s->fed < s->ring.cut ? pty_now(s->pty) : 0;
+    s->feed_at = s->screen.n || s->fed < s->ring.cut ? pty_now(s->pty) : 0;
     if (s->feed_at)
         loop_due(s->pty, s->feed_at);
+}
+
+/* A query is a control sequence, or ENQ. One that began earlier has its beginning here as well. */
+static bool may_ask(const session *s)
+{
+    bool found = term_pending(s->term) > 0;
+    for (uint64_t o = s->fed; o < s->ring.cut && !found;) {
+        odto_slice part = ring_at(&s->ring, o, s->ring.cut);
+        for (size_t i = 0; i < part.n && !found; i++) {
+            unsigned char c = (unsigned char)part.p[i];
+            found = c == '\033' || c == '\005' || (c >= 0x80 && c < 0xa0);
+        }
+        o += part.n;
+    }
+    return found;
+}
+
+/* What came so far is fed before, unless that can wait because nothing in it is to be answered. */
+void stream_answer(session *s, bool on)
+{
+    if (may_ask(s))
+        stream_feed(s, true);
+    term_replies(s->term, on);
 }
 
 /* After output went out: little is fed at once, the rest when it is quiet. Of a flood of plain text only the

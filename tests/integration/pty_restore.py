@@ -153,6 +153,32 @@ def _():
         odto.wait_until(lambda: not b.children(), 10, "no child is left")
 
 
+def reloaded(b, c):
+    """The client again after a reload of the plugin, with all it has seen."""
+    r = b.odto("reload", "pty")
+    odto.equal(r.returncode, 0, r.stdout + r.stderr)
+    odto.equal(c.expect_closed(), 1012)
+    d = b.binary(hello={"session": c.welcome["session"], "token": c.welcome["token"], "last_offset": c.offset}).greeted()
+    d.data, d.offset = c.data, c.offset if d.offset is None else d.offset
+    return d
+
+
+@suite.test("after a reload, and after two at once: no wrong cell; queries are answered by who is to answer them")
+def _():
+    with Broker({"read_model_url": "http://127.0.0.1:1"}) as b:
+        c = b.binary().greeted().expect(PROMPT)
+        c.type("seq 1 2000; printf '\\033[32mgr''een\\033[m'; echo s''et\r").expect("set\r\n" + PROMPT)
+        c = reloaded(b, c)
+        compare(b, c, "a screen with lines above it, after a reload", limit=32768)
+        c.type("seq 1 1000; printf '\\033[5;10r'; echo t''wo\r").expect("two\r\n" + PROMPT)
+        c = reloaded(b, reloaded(b, c))
+        compare(b, c, "the same after two", limit=32768)
+        c.type("stty -echo raw; printf '\\033[6''n'; head -c 4; stty sane; echo a''sked\r").expect("\033[6n")
+        c.type("\033[9R").expect("asked\r\n" + PROMPT)  # nobody else has answered
+        c = reloaded(b, c)
+        compare(b, c, "the same with a query answered", limit=32768)
+
+
 def sick(path, *faults):
     """A copy of the plugin that takes the sessions over and then fails."""
     flags = [x for lib in ("vterm", "json-c", "nettle")
