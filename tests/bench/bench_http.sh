@@ -12,6 +12,8 @@ build=${1:-${ODTO_BUILDDIR:-.}}
 rounds=${ROUNDS:-5}
 seconds=${SECONDS_EACH:-1}
 PATH=$PATH:/usr/sbin
+echo=$build/tests/helpers/http_echo
+[ -x "$echo" ] || { echo "bench_http: no $echo: make tests/helpers/http_echo, or make bench"; exit 1; }
 for tool in wrk nginx; do
     command -v $tool >/dev/null || { echo "bench_http: no $tool (Debian: apt-get install $tool)"; exit 77; }
 done
@@ -44,11 +46,11 @@ EOF
 nginx -c "$dir/nginx.conf" 2>/dev/null &
 nginx_pid=$!
 mkfifo "$dir/in"
-"$build/tests/helpers/http_echo" 127.0.0.1:0 commit=200 <"$dir/in" >"$dir/out" &
+"$echo" 127.0.0.1:0 commit=200 <"$dir/in" >"$dir/out" &
 echo_pid=$!
 exec 3>"$dir/in"
 until grep -q port "$dir/out" && wrk -t1 -c1 -d1s "http://127.0.0.1:$port/" >/dev/null; do
-    kill -0 $echo_pid && kill -0 $nginx_pid
+    { kill -0 $echo_pid && kill -0 $nginx_pid; } 2>/dev/null || { echo "bench_http: nginx or $echo ended"; exit 1; }
 done
 ours=$(awk '/port/ { print $2; exit }' "$dir/out")
 worker=$(cat /proc/$nginx_pid/task/$nginx_pid/children)

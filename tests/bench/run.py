@@ -62,6 +62,12 @@ def foreign_load():
     return (busy() - a) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - t)
 
 
+def stolen():
+    """Processor time that the machine below kept from this one, and all time, in ticks."""
+    f = [int(x) for x in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return f[7], sum(f)
+
+
 # ---- raw limits and peers --------------------------------------------------------------------------
 
 def fdatasync_rate():
@@ -509,11 +515,15 @@ def main():
     print(f"# {time.strftime('%Y-%m-%d')}  {os.cpu_count()} CPUs  {os.uname().machine}  Linux {os.uname().release}  "
           f"used by others: {foreign_load():.2f} CPUs")
     for name in chosen:
+        before = stolen()
         try:
             ALL[name]()
         except Exception as e:  # noqa: BLE001 - a row that can't be had is under its floor
             print(f"{name}: {e}")
             rows.append((name, 0, "", 1, 1, "UNDER", str(e)))
+        lost, time_in_all = (b - a for a, b in zip(before, stolen()))
+        if lost > time_in_all * 0.02:
+            print(f"# the machine below this one kept {100 * lost / time_in_all:.0f} % of the processors meanwhile", flush=True)
     under = [r[0] for r in rows if r[5] == "UNDER"]
     print(f"# used by others at the end: {foreign_load():.2f} CPUs; under their floor: {', '.join(under) or 'none'}")
     sys.exit(bool(under))

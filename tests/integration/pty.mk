@@ -6,6 +6,7 @@ pty_scripts = %D%/web_terminal.py %D%/pty_hostile.py %D%/pty_flow.py %D%/pty_res
 dist_check_SCRIPTS += $(pty_scripts)
 TESTS += $(pty_scripts)
 check_PROGRAMS += tests/helpers/vt_screen
+bench_terminals = tests/helpers/vt_screen
 endif
 endif
 tests_helpers_vt_screen_SOURCES = tests/helpers/vt_screen.c
