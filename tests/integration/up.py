@@ -68,6 +68,8 @@ def _():
                                env=environment(ODTO_PLUGIN_DIR=str(odto.BUILD / ".libs"), **env))
             equal(r.returncode, 0, f"{file.name}: {r.stdout}{r.stderr}")
             check("pw0rd" not in r.stdout + r.stderr, "a password is shown")
+            routes = sum(x.startswith("[route ") for x in file.read_text().splitlines())
+            odto.contains(r.stdout, f" {routes} routes")
         checked += 1
     check(checked >= 2, "manifests were checked")
 
