@@ -14,6 +14,7 @@ import tempfile
 import mongo
 import odto
 import postgres
+import prometheus
 import rabbitmq
 from odto import check, contains, equal, wait_until
 
@@ -79,10 +80,12 @@ def _():
     need_servers()
     with tempfile.TemporaryDirectory() as tmp:
         os.chmod(tmp, 0o755)  # PostgreSQL runs as a user of its own
-        r = subprocess.run([*PROGRAM, "--once"], capture_output=True, text=True, timeout=180 * odto.SLOW,
+        monitoring = [] if prometheus.missing() else ["--monitoring"]
+        r = subprocess.run([*PROGRAM, "--once", *monitoring], capture_output=True, text=True, timeout=180 * odto.SLOW,
                            env=environment(TMPDIR=tmp))
         equal(r.returncode, 0, f"exit status\n{r.stdout[-3000:]}{r.stderr[-2000:]}")
         contains(r.stdout, "0 failed")
+        contains(r.stdout, "Prometheus  " if monitoring else "MongoDB")
         equal(len(re.findall(r"^state +ready", r.stdout, re.M)), 4, "hosts that are ready")
         equal(processes_of(tmp), [], "processes that are left")
         equal([n for n in os.listdir(tmp) if n.startswith("odto-up")], [], "folders that are left")

@@ -4,6 +4,7 @@ import argparse
 import concurrent.futures
 import os
 import pathlib
+import secrets
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "
 import mongo
 import odto
 import postgres
+import prometheus
 import rabbitmq
 import redis
 
@@ -84,8 +86,8 @@ class Role:
 
 
 class Up:
-    def __init__(self, folder):
-        self.dir = folder
+    def __init__(self, folder, monitoring):
+        self.dir, self.monitoring = folder, monitoring
         tempfile.tempdir = str(folder)  # the servers make their folders there
         self.servers, self.roles = [], []
 
@@ -101,8 +103,14 @@ class Up:
             say(f"  {name:<30} 127.0.0.1:{server.port}")
         say(f"  {'RabbitMQ management':<30} http://127.0.0.1:{rabbit.api_port} (guest, guest)")
         self.env = {"RABBITMQ_URL": rabbit.url, "POSTGRES_URL": pg.url, "REDIS_URL": cache.url, "MONGO_URL": log.url}
-        say("odto up: hosts")
+        password, alerts, metrics = secrets.token_hex(), usual(9093), usual(9090)
+        if self.monitoring:
+            self.env.update({"ALERTMANAGER_URL": f"http://127.0.0.1:{alerts}", "PROMETHEUS_URL": f"http://127.0.0.1:{metrics}",
+                             "WEBHOOK_PASSWORD": password})
         self.roles = [Role(*r, self.dir, self.env) for r in ROLES]
+        if self.monitoring:
+            self.start_monitoring(alerts, metrics, password)
+        say("odto up: hosts")
         for r in self.roles:
             r.start()
         for r in self.roles:
@@ -114,6 +122,14 @@ class Up:
         say(f"  {odto.ODTO} submit echo --wait")
         say(f"  {odto.ODTO} status " + " ".join(f"--socket {r.socket}" for r in self.roles))
         say("  tools/gate")
+
+    def start_monitoring(self, alerts, metrics, password):
+        manager = prometheus.Alertmanager(self.role("read-model").url + "/webhook/alerts", password, quick=False, port=alerts)
+        scraper = prometheus.Prometheus({r.name: f"127.0.0.1:{r.port}" for r in self.roles}, manager, quick=False, port=metrics)
+        for name, server in (("Alertmanager", manager), ("Prometheus", scraper)):
+            self.servers.append((name, server, server.cleanup))
+            server.start()
+            say(f"  {name:<30} http://{server.address}")
 
     def role(self, name):
         return next(r for r in self.roles if r.name == name)
@@ -164,6 +180,7 @@ def interrupted(number, _frame):
 def main():
     p = argparse.ArgumentParser(prog="tools/up --servers")
     p.add_argument("--once", action="store_true")
+    p.add_argument("--monitoring", action="store_true")
     p.add_argument("--data")
     args = p.parse_args()
     folder = pathlib.Path(args.data or tempfile.mkdtemp(prefix="odto-up-")).resolve()
@@ -174,7 +191,7 @@ def main():
         sys.exit(f"odto up: PostgreSQL runs as a user of its own, who may not enter {closed[0]}: choose another --data")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
-    up, code = Up(folder), 1
+    up, code = Up(folder, args.monitoring), 1
     try:
         up.start()
         code = up.once() if args.once else up.watch()
