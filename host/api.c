@@ -198,12 +198,16 @@ static size_t api_handlers(odto_host *h, odto_handler_ref *out, size_t max)
 {
     struct instance *in = instance_of(h);
     struct core *core = in->core;
+    manifest *held[MAX_UNITS];
     size_t n = 0;
     atomic_store(&in->wants_handlers, true);
     pthread_rwlock_rdlock(&core->lock);
     for (size_t i = 0; i < core->n_units && n < max; i++)
-        n += handler_ref(core->units[i], &out[n]);
+        if (handler_ref(core->units[i], &out[n]))
+            held[n++] = manifest_ref(core->units[i]->manifest);
     pthread_rwlock_unlock(&core->lock);
+    for (size_t i = 0; i < n; i++) /* a handler may be of another manifest tomorrow, while this goes on */
+        instance_holds(in, held[i]);
     for (size_t i = 0; i < n; i++)
         if (out[i].priv)
             instance_uses(in, out[i].priv);

@@ -600,6 +600,19 @@ void instance_uses(struct instance *in, struct instance *other)
     pthread_mutex_unlock(&in->lock);
 }
 
+void instance_holds(struct instance *in, struct manifest *m)
+{
+    pthread_mutex_lock(&in->lock);
+    bool known = false, room = in->n_holds < sizeof in->holds / sizeof in->holds[0];
+    for (size_t i = 0; i < in->n_holds; i++)
+        known |= in->holds[i] == m;
+    if (!known && room)
+        in->holds[in->n_holds++] = m;
+    pthread_mutex_unlock(&in->lock);
+    if (known) /* without room it is kept for good: there are no more units than places */
+        manifest_unref(m);
+}
+
 static void free_threads(struct instance *in)
 {
     while (in->threads) {
@@ -616,6 +629,8 @@ int instance_free(struct instance *in)
     if (in->abandoned)
         return -EBUSY; /* leaked: its threads may still read it */
     free_threads(in);
+    while (in->n_holds)
+        manifest_unref(in->holds[--in->n_holds]);
     manifest_unref(in->manifest);
     log_source_free(in->log);
     in->image->refs--;

@@ -48,7 +48,7 @@ struct instance {
     _Atomic bool quiescing; /* consumers take nothing any more, whatever it asks for */
     _Atomic bool started;   /* start() returned 0 and stop() has not been called: health() may be asked */
     _Atomic int64_t beat;   /* last api->beat */
-    pthread_mutex_t lock;   /* threads, n_threads, failure, uses, busy of consumers */
+    pthread_mutex_t lock;   /* threads, n_threads, failure, uses, holds, busy of consumers */
     pthread_cond_t paused;  /* a consumer rests, or may go on to its end; monotonic clock */
     struct odto_thread *threads;
     _Atomic size_t n_threads; /* running ones; changed under lock, read without */
@@ -57,6 +57,8 @@ struct instance {
     size_t n_consumers;        /* of them attached; the main thread's */
     struct instance *uses[64]; /* stores and handlers it obtained: reloaded after them */
     size_t n_uses;
+    struct manifest *holds[64]; /* of handlers it obtained: their strings stay as long as it does; lock */
+    size_t n_holds;
     _Atomic bool wants_handlers; /* it asked for the handlers: reloaded when one comes or goes */
     _Atomic bool failed;         /* it said so through api->fail; failure is set before */
     odto_error failure;
@@ -109,6 +111,8 @@ int instance_thread_start(struct instance *in, const char *name, void (*fn)(void
                           odto_thread **out);
 void instance_thread_join(struct instance *in, odto_thread *t);
 void instance_uses(struct instance *in, struct instance *other);
+void instance_holds(struct instance *in,
+                    struct manifest *m); /* takes the reference; freed with the instance */
 /* The instance whose thread this is, NULL for a thread of the host (crash records). */
 struct instance *instance_current(void);
 void instance_set_current(struct instance *in);

@@ -49,7 +49,11 @@ def _():
         odto.equal(s["NoNewPrivs"], ["1"])
         odto.equal(h.wait_job(h.submit())["status"], "COMPLETED")
         for path in [h.data, *h.data.rglob("*")]:
-            odto.equal(path.lstat().st_uid, NOBODY, f"owner of {path}")
+            try:
+                owner = path.lstat().st_uid
+            except FileNotFoundError:  # a spool has renamed one of its files
+                continue
+            odto.equal(owner, NOBODY, f"owner of {path}")
         done = h.odto("reload", "gateway")
         odto.equal(done.returncode, 0, done.stdout + done.stderr)
         odto.equal(h.stop(), 0, "exit status")

@@ -327,9 +327,10 @@ static void *writer(void *arg)
         if (!list)
             break;
         s->first = s->last = NULL;
-        struct timespec ts = {s->delay_ns / ODTO_SEC, s->delay_ns % ODTO_SEC};
+        int64_t delay = s->delay_ns;
+        struct timespec ts = {delay / ODTO_SEC, delay % ODTO_SEC};
         pthread_mutex_unlock(&s->lock);
-        if (s->delay_ns)
+        if (delay)
             nanosleep(&ts, NULL);
         pthread_mutex_lock(&s->lock);
         while (list) {
