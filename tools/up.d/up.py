@@ -86,7 +86,7 @@ class Role:
 
 
 class Up:
-    def __init__(self, folder, monitoring):
+    def __init__(self, folder, monitoring=False):
         self.dir, self.monitoring = folder, monitoring
         tempfile.tempdir = str(folder)  # the servers make their folders there
         self.servers, self.roles = [], []
