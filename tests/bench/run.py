@@ -330,7 +330,7 @@ def raw_limits(c, kind, done):
     pg = c.server("PostgreSQL")
     pg.sql("CREATE DATABASE raw")
     text = program("bench_postgres", "--url", pg.url_of("raw"), "--jobs", "20000", "--backlog", "20000")
-    limit("PostgreSQL, a row inserted and updated, in groups", float(re.search(r"plain, insert and update of a job +(\d+)", text)[1]))
+    limit("PostgreSQL, the rows of a job in groups", float(re.search(r"plain, all three +(\d+)", text)[1]))
     limit("Redis, an event counted once, by 64", redis_raw(c.server("Redis")))
     limit(f"{kind}, the same documents, bulks of 1,000", mongo_raw(c.server("MongoDB")))
 
