@@ -505,13 +505,15 @@ int http_start(http_server *s, odto_error *err)
     char name[16];
     int r = workers_start(s, err);
     for (unsigned i = 0; !r && i < s->config.threads; i++) {
+        snprintf(name, sizeof(name), "http/%u", i);
+        if (s->config.hooks.turns)
+            s->loops[i].turns = s->config.hooks.turns(s->config.hooks.arg, name);
         s->loops[i].running = true;
         r = pthread_create(&s->loops[i].thread, NULL, loop_main, &s->loops[i]);
         if (r) {
             s->loops[i].running = false;
             return odto_fail(err, -r, "can't start an HTTP thread");
         }
-        snprintf(name, sizeof(name), "http/%u", i);
         pthread_setname_np(s->loops[i].thread, name);
     }
     return r;

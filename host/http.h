@@ -54,6 +54,8 @@ typedef struct http_hooks {
      * and kept. NULL: not counted. Any thread. */
     odto_metric *(*histogram)(void *arg, const char *service, const char *route, const char *method,
                               int code);
+    /* The histogram odto_loop_turn_seconds{loop}, asked for once a loop. NULL: not counted. */
+    odto_metric *(*turns)(void *arg, const char *loop);
     void (*access)(void *arg, const http_access *a); /* NULL: no access log, and none of its cost */
     void (*log)(void *arg, odto_level level, const odto_uuid *correlation, const char *text);
 } http_hooks;

@@ -293,6 +293,8 @@ void *loop_main(void *arg)
         engines_run(l);
         if (l->now >= l->next_sweep)
             loop_sweep(l);
+        if (l->turns)
+            odto_metric_observe(l->turns, (double)(odto_now_ns() - l->now) / 1e9);
     }
     return NULL;
 }

@@ -200,6 +200,7 @@ struct http_loop {
     struct http_linger *lingers;
     unsigned n_conns, n_spare, n_lingers, n_peeks;
     int64_t now, next_sweep, sweep_ns;
+    odto_metric *turns;   /* how long it does not look for new requests; NULL: not counted */
     int64_t accept_again; /* out of descriptors until then */
     bool running;         /* its thread was started */
     bool quit;

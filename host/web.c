@@ -49,6 +49,22 @@ static odto_metric *hook_histogram(void *arg, const char *service, const char *r
     return m;
 }
 
+static odto_metric *hook_turns(void *arg, const char *loop)
+{
+    struct core *core = arg;
+    static const double bounds[] = {.0001, .001, .005, .01, .025, .05, .1, .25, .5, 1, 5, 10};
+    metrics_spec spec = {ODTO_HISTOGRAM,
+                         "odto_loop_turn_seconds",
+                         "Time an event loop was busy before it looked for new requests again.",
+                         "loop",
+                         &loop,
+                         bounds,
+                         sizeof bounds / sizeof bounds[0]};
+    odto_metric *m = NULL;
+    metrics_cell(core->metrics, core, &spec, &m, NULL);
+    return m;
+}
+
 static void hook_log(void *arg, odto_level level, const odto_uuid *correlation, const char *text)
 {
     log_write(((struct core *)arg)->log, level, correlation, "%s", text);
@@ -99,6 +115,7 @@ int web_open(struct core *core, odto_error *err)
                            .ready = core_ready,
                            .metrics = hook_metrics,
                            .histogram = hook_histogram,
+                           .turns = hook_turns,
                            .access = odto_config_bool(c, "access_log") ? hook_access : NULL,
                            .log = hook_log};
     core->http = http_new(&h, err);

@@ -1,6 +1,7 @@
 /* test_http.c — patterns, targets, tables and the life of owners, within one process. Behaviour over the wire
  * is in tests/integration/http_*.py. */
 #include "http_priv.h"
+#include "metrics.h"
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -15,6 +16,7 @@
 static http_server *server;
 static odto_host hosts[4];
 static _Atomic int entered, left, histograms;
+static metrics *registry;
 
 http_server *host_http(const odto_host *h)
 {
@@ -240,6 +242,24 @@ static odto_metric *hook_histogram(void *arg, const char *service, const char *r
     return NULL;
 }
 
+static odto_metric *hook_turns(void *arg, const char *loop)
+{
+    static const double bounds[] = {.05, 10};
+    metrics_spec spec = {ODTO_HISTOGRAM, "turns", "Turns.", "loop", &loop, bounds, 2};
+    odto_metric *m = NULL;
+    (void)arg;
+    ck_assert_int_eq(metrics_cell(registry, registry, &spec, &m, NULL), 0);
+    return m;
+}
+
+/* Keeps its loop from everybody else. */
+static void serve_slowly(void *self, odto_http_request *rq)
+{
+    (void)self;
+    usleep(60000);
+    http_api.reply(rq, 200, NULL, 0, odto_slice_str("slow"), NULL, NULL);
+}
+
 static void serve_which(void *self, odto_http_request *rq)
 {
     char text[16];
@@ -251,11 +271,12 @@ static const odto_http_route routes[] = {
     {"GET", "/which", 0, serve_which, NULL},
     {"GET", "/blocking", ODTO_HTTP_BLOCKING, serve_which, NULL},
     {"GET", "/{any}", 0, serve_which, NULL},
+    {"GET", "/slow/{any}", 0, serve_slowly, NULL},
 };
 
 static int serve(int host, odto_error *err)
 {
-    return http_api.serve(&hosts[host], "127.0.0.1:0", "test", routes, 3, NULL, 0, err);
+    return http_api.serve(&hosts[host], "127.0.0.1:0", "test", routes, 4, NULL, 0, err);
 }
 
 static void setup(void)
@@ -263,8 +284,12 @@ static void setup(void)
     http_config c;
     odto_error err = {0};
     http_config_default(&c);
-    c.hooks =
-        (http_hooks){.self = hook_self, .enter = hook_in, .leave = hook_out, .histogram = hook_histogram};
+    c.hooks = (http_hooks){.self = hook_self,
+                           .enter = hook_in,
+                           .leave = hook_out,
+                           .histogram = hook_histogram,
+                           .turns = hook_turns};
+    registry = metrics_new();
     server = http_new(&c, &err);
     ck_assert_ptr_nonnull(server);
     ck_assert_int_eq(serve(0, &err), 0); /* before the start as well as after it */
@@ -274,6 +299,7 @@ static void setup(void)
 static void teardown(void)
 {
     http_stop(server, odto_now_ns() + ODTO_SEC);
+    metrics_free(registry);
 }
 
 /* One request on a new connection: its status, its body in out. */
@@ -321,6 +347,32 @@ START_TEST(served_and_counted)
     ck_assert_int_eq(left, 11);
     ck_assert_int_eq(histograms, 4); /* asked for once per route, method and code */
     ck_assert_uint_eq(http_inflight(server, &hosts[0]), 0);
+}
+END_TEST
+
+/* Turns that took longer than 50 ms, of all loops. */
+static long long_turns(void)
+{
+    odto_buf text = {0};
+    long n = 0;
+    ck_assert_int_eq(metrics_render(registry, &text), 0);
+    odto_buf_put(&text, "", 1);
+    for (const char *p = text.p; (p = strstr(p, "turns_bucket{")); p++) {
+        const char *end = strchr(p, '}');
+        long count = atol(end + 2);
+        n += strstr(p, "le=\"0.05\"") && strstr(p, "le=\"0.05\"") < end ? -count : 0;
+        n += strstr(p, "le=\"10\"") && strstr(p, "le=\"10\"") < end ? count : 0;
+    }
+    odto_buf_free(&text);
+    return n;
+}
+
+START_TEST(long_turns_are_seen)
+{
+    long before = long_turns();
+    expect("/slow/x", 200, "slow");
+    while (long_turns() == before) /* under the time limit of the test */
+        sched_yield();
 }
 END_TEST
 
@@ -402,6 +454,7 @@ int main(void)
     tcase_add_test(pure, request_values);
     tcase_add_checked_fixture(live, setup, teardown);
     tcase_add_test(live, served_and_counted);
+    tcase_add_test(live, long_turns_are_seen);
     tcase_add_test(live, handed_over);
     tcase_add_test(live, bad_routes);
     tcase_add_test(live, bad_addresses);
