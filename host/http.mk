@@ -21,9 +21,9 @@ libhosthttp_la_SOURCES = \
 libhosthttp_la_CPPFLAGS = $(AM_CPPFLAGS) $(MHD_CFLAGS)
 libhosthttp_la_LIBADD = $(MHD_LIBS) -ldl -lpthread
 if HAVE_LWS
-libhosthttp_la_SOURCES += %D%/ws.c %D%/ws_conn.c %D%/ws_watch.c %D%/ws_priv.h
+libhosthttp_la_SOURCES += %D%/ws.c %D%/ws_conn.c %D%/ws_loop.c %D%/ws_watch.c %D%/ws_priv.h
 libhosthttp_la_CPPFLAGS += $(LWS_CFLAGS)
-libhosthttp_la_LIBADD += $(LWS_LIBS)
+libhosthttp_la_LIBADD += $(LWS_LIBS) $(LIBEV_LIBS)
 else
 libhosthttp_la_SOURCES += %D%/ws_none.c
 endif

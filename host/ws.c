@@ -37,6 +37,14 @@ static int conn_peer_close(odto_ws *ws, const unsigned char *p, size_t n)
     return 0;
 }
 
+static int conn_receive(odto_ws *ws, const char *p, size_t n)
+{
+    ws->engine->reading = true;
+    int r = ws_conn_receive(ws, p, n);
+    ws->engine->reading = false;
+    return r;
+}
+
 static int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
     odto_ws *ws = wsi ? lws_get_opaque_user_data(wsi) : NULL;
@@ -55,7 +63,7 @@ static int ws_callback(struct lws *wsi, enum lws_callback_reasons reason, void *
     case LWS_CALLBACK_ESTABLISHED:
         return ws_conn_established(ws);
     case LWS_CALLBACK_RECEIVE:
-        return ws_conn_receive(ws, in, len);
+        return conn_receive(ws, in, len);
     case LWS_CALLBACK_SERVER_WRITEABLE:
         return ws_conn_writable(ws);
     case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
@@ -356,7 +364,7 @@ static bool context_create(struct ws_engine *e)
         .uid = -1,
     };
     lws_set_log_level(0, NULL);
-    e->context = lws_create_context(&info);
+    e->context = ws_loop_context(e, &info);
     return e->context && vhost_create(e);
 }
 
@@ -369,10 +377,11 @@ static void *ws_main(void *arg)
     e->failed = !ok;
     pthread_cond_broadcast(&e->done);
     pthread_mutex_unlock(&e->lock);
-    while (ok && (!e->quit || atomic_load(&e->n_conns)) && lws_service(e->context, 0) >= 0)
+    while (ok && (!e->quit || atomic_load(&e->n_conns)) && ws_loop_turn(e))
         continue;
     if (e->context)
         lws_context_destroy(e->context);
+    ws_loop_close(e);
     return NULL;
 }
 
@@ -427,7 +436,8 @@ int ws_start(http_server *s, struct ws_engine **out, odto_error *err)
 int ws_stop(struct ws_engine *e, int64_t deadline_ns)
 {
     ws_call(e, run_stop, NULL, NULL, deadline_ns);
-    if (thread_join_until(e->thread, deadline_ns + (CLOSE_SECS + 1) * ODTO_SEC))
+    /* a timeout may be a second late: ws_loop.c */
+    if (thread_join_until(e->thread, deadline_ns + (CLOSE_SECS + 2) * ODTO_SEC))
         return -ETIMEDOUT;
     engine_free(e);
     return 0;

@@ -388,6 +388,36 @@ int ws_conn_writable(odto_ws *ws)
     return 0;
 }
 
+/* Asking costs a system call, a few bytes more than UNSENT nothing. */
+static bool kernel_has_room(odto_ws *ws)
+{
+    if (lws_partial_buffered(ws->wsi))
+        return false;
+    if (ws->unasked < UNASKED)
+        return true;
+    ws->unasked = 0;
+    return !lws_send_pipe_choked(ws->wsi);
+}
+
+/* A lone small frame need not wait for the next turn of lws: a key's echo has 10 us less to go. True: it is
+ * gone, and nothing else is left to do. What answers a message waits: a pong may be due before it. */
+static bool conn_write_now(odto_ws *ws)
+{
+    pthread_mutex_lock(&ws->engine->lock);
+    ws_frame *f = ws->out;
+    bool lone = f && !f->next && !f->sent && f->n <= SMALL && !ws->want_write;
+    pthread_mutex_unlock(&ws->engine->lock);
+    if (!lone || !ws->opened || ws->engine->reading || !kernel_has_room(ws))
+        return false;
+    ws->unasked += f->n;
+    int r = frame_write(ws, f);
+    if (r < 0) { /* not ours to say here: the next turn ends it */
+        lws_set_timeout(ws->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+        ws_wake(ws->engine);
+    }
+    return r != 0;
+}
+
 /* Bring what other threads asked for to lws. */
 static void conn_apply(odto_ws *ws, bool paused, bool closing)
 {
@@ -396,10 +426,13 @@ static void conn_apply(odto_ws *ws, bool paused, bool closing)
     bool stop = paused && !closing; /* a close needs the peer's answer */
     if (stop != ws->rx_stopped)
         lws_rx_flow_control(ws->wsi, !stop);
+    if (ws->rx_stopped && !stop)
+        ws_wake(ws->engine); /* lws may have something of it, and looks only after events of its own */
     ws->rx_stopped = stop;
     if (closing) /* a peer that takes nothing is cut */
         lws_set_timeout(ws->wsi, PENDING_TIMEOUT_USER_OK, CLOSE_SECS);
-    lws_callback_on_writable(ws->wsi);
+    if (closing || !conn_write_now(ws))
+        lws_callback_on_writable(ws->wsi);
 }
 
 void ws_dirty_apply(struct ws_engine *e)

@@ -8,6 +8,8 @@
 
 enum {
     CHUNK = 64 * 1024,     /* bytes given to one lws_write */
+    SMALL = 4096,          /* … at once, if there is nothing else to send */
+    UNASKED = 16 * 1024,   /* bytes sent at once before the kernel is asked whether it has room */
     UNSENT = 128 * 1024,   /* bytes in the kernel that are not on their way, before it takes more */
     BURST = 16,            /* messages written before others get a turn */
     HEADER_POOL = 64,      /* handshakes at once */
@@ -35,6 +37,7 @@ struct odto_ws {
     void *ctx;             /* open()'s result */
     bool opened;           /* the owner has it: closed() is due */
     bool rx_stopped;       /* as lws knows it */
+    size_t unasked;        /* bytes sent at once since the kernel said that it has room */
     odto_buf in;           /* message being put together */
     bool close_sent;       /* ours; the peer's ends the connection */
     int peer_code;
@@ -82,6 +85,7 @@ struct ws_engine {
     _Atomic bool notified;
     _Atomic unsigned n_conns;
     /* the thread's */
+    struct ws_loop *loop; /* NULL: lws waits with poll() */
     struct ws_route *routes;
     odto_ws *closing; /* our close frame is out */
     struct lws_vhost *vhost;
@@ -90,8 +94,19 @@ struct ws_engine {
     char names[SUBPROTOCOLS][SUBPROTOCOL_SIZE];
     size_t n_names;
     bool quit, ready, failed;
+    bool reading; /* lws gives us what came in */
     lws_retry_bo_t policy;
 };
+
+/* ws_loop.c, on the thread: the context, with what it waits with; one turn, false: lws has ended; the loop,
+ * after the context. */
+struct lws_context *ws_loop_context(struct ws_engine *e, const struct lws_context_creation_info *info);
+bool ws_loop_turn(struct ws_engine *e);
+void ws_loop_close(struct ws_engine *e);
+/* ready() whenever there is something to read, until unwatched. The descriptor stays the caller's and stays
+ * open meanwhile. NULL: no loop, or no memory. */
+struct ws_io *ws_loop_watch(struct ws_engine *e, int fd, void (*ready)(void *arg), void *arg);
+void ws_loop_unwatch(struct ws_io *w);
 
 /* ws.c: wake the thread; at most one wake-up is under way. */
 void ws_wake(struct ws_engine *e);

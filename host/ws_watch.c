@@ -2,7 +2,8 @@
  * what the WebSocket callbacks do needs no hand-over between threads (a keystroke's echo is on its way with
  * two wake-ups less).
  *
- * A watch belongs to the thread; it holds its owner and has a copy of the descriptor, which lws closes. */
+ * A watch belongs to the thread and holds its owner. Where lws waits by itself it has a copy of the
+ * descriptor, which lws closes. */
 #include "ws_priv.h"
 
 #include <errno.h>
@@ -12,12 +13,23 @@
 
 struct odto_watch {
     struct ws_engine *engine;
+    struct ws_io *io; /* or, without a loop: */
     struct lws *wsi;
     http_owner *owner;
     void (*ready)(void *arg);
     void *arg;
     int fd;
 };
+
+static void watch_ready(void *arg)
+{
+    odto_watch *w = arg;
+    http_server *s = w->engine->server;
+    http_owner *o = w->owner;
+    hook_enter(s, o); /* may end in ready() unwatching itself */
+    w->ready(w->arg);
+    hook_leave(s, o);
+}
 
 int ws_watch_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
@@ -27,23 +39,22 @@ int ws_watch_callback(struct lws *wsi, enum lws_callback_reasons reason, void *u
     (void)len;
     if (!w)
         return 0;
-    if (reason == LWS_CALLBACK_RAW_RX_FILE) {
-        http_server *s = w->engine->server;
-        http_owner *o = w->owner;
-        hook_enter(s, o); /* may end in ready() unwatching itself */
-        w->ready(w->arg);
-        hook_leave(s, o);
-    } else if (reason == LWS_CALLBACK_WSI_DESTROY || reason == LWS_CALLBACK_RAW_CLOSE_FILE) {
+    if (reason == LWS_CALLBACK_RAW_RX_FILE)
+        watch_ready(w);
+    else if (reason == LWS_CALLBACK_WSI_DESTROY || reason == LWS_CALLBACK_RAW_CLOSE_FILE)
         w->wsi = NULL;
-    }
     return 0;
 }
 
 static void run_watch(struct ws_engine *e, ws_command *c)
 {
     odto_watch *w = c->arg;
-    lws_sock_file_fd_type fd = {.filefd = w->fd};
-    w->wsi = lws_adopt_descriptor_vhost(e->vhost, LWS_ADOPT_RAW_FILE_DESC, fd, WS_WATCH_PROTOCOL, NULL);
+    if ((w->io = ws_loop_watch(e, w->fd, watch_ready, w)))
+        return;
+    lws_sock_file_fd_type fd = {.filefd = fcntl(w->fd, F_DUPFD_CLOEXEC, 3)};
+    w->wsi = fd.filefd < 0
+                 ? NULL
+                 : lws_adopt_descriptor_vhost(e->vhost, LWS_ADOPT_RAW_FILE_DESC, fd, WS_WATCH_PROTOCOL, NULL);
     if (!w->wsi) { /* it closed the descriptor */
         c->result = -ENOMEM;
         return;
@@ -56,6 +67,9 @@ static void run_unwatch(struct ws_engine *e, ws_command *c)
 {
     odto_watch *w = c->arg;
     (void)e;
+    if (w->io)
+        ws_loop_unwatch(w->io);
+    w->io = NULL;
     if (!w->wsi)
         return;
     lws_set_opaque_user_data(w->wsi, NULL);
@@ -76,8 +90,10 @@ int api_watch(odto_host *h, int fd, void (*ready)(void *arg), void *arg, odto_wa
     w->ready = ready;
     w->arg = arg;
     w->owner = owner_of_host(s, h);
-    w->fd = w->owner ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
-    r = w->fd < 0 ? -errno : ws_call(w->engine, run_watch, NULL, w, odto_now_ns() + 5 * ODTO_SEC);
+    w->fd = fd;
+    r = !w->owner ? -ESRCH : fcntl(fd, F_GETFD) < 0 ? -errno : 0;
+    if (!r)
+        r = ws_call(w->engine, run_watch, NULL, w, odto_now_ns() + 5 * ODTO_SEC);
     if (!r) {
         *out = w;
         return 0;

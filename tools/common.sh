@@ -8,12 +8,12 @@ ODTO_YES=${ODTO_YES:-no}
 # what etc/odto.ini needs: one host, embedded, with the terminal in the browser
 PACKAGES_BUILD="build-essential autoconf automake libtool autoconf-archive pkg-config
  libjson-c-dev libmicrohttpd-dev libsqlite3-dev libinih-dev libcurl4-openssl-dev libpcre2-dev nettle-dev libelf-dev
- libnng-dev libwebsockets-dev libncurses-dev libvterm-dev"
+ libnng-dev libwebsockets-dev libev-dev libncurses-dev libvterm-dev"
 PACKAGES_DRIVERS="libpq-dev libhiredis-dev libmongoc-dev librabbitmq-dev"
 PACKAGES_TEST="check python3 curl prometheus procps util-linux"
 # what the tests of the cluster, the page and the terminal talk to; without them those tests skip
 PACKAGES_SERVERS="postgresql-15 redis-server rabbitmq-server prometheus-alertmanager chromium
- python3-mongomock python3-bson python3-pika python3-psycopg2 openssl tmux iproute2 htop less nano mc"
+ python3-mongomock python3-bson python3-pika python3-psycopg2 python3-yaml openssl tmux iproute2 htop less nano mc"
 
 # what builds the page of the web plugin. Node.js may be there from elsewhere; Debian's npm would not fit beside it.
 PACKAGES_PAGE=

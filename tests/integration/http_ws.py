@@ -78,12 +78,12 @@ def _(e):
                        (BINARY, bytes(i % 251 for i in range(256 * 1024)))):
         w.send(data, kind)
         odto.equal(w.receive(), (kind, data), f"{len(data)} bytes")
-    w.send("ab", TEXT, fin=False)
-    w.send("?", PING)
-    w.send("cd", 0, fin=False)
-    w.send("ef", 0)
-    odto.equal(w.receive(), (PONG, b"?"))
-    odto.equal(w.receive(), (TEXT, b"abcdef"))
+    frames = [w.encoded("ab", TEXT, fin=False), w.encoded("?", PING), w.encoded("cd", 0, fin=False), w.encoded("ef", 0)]
+    for pieces in (frames, [b"".join(frames)]):
+        for piece in pieces:
+            w.peer.send(piece)
+        odto.equal(w.receive(), (PONG, b"?"))
+        odto.equal(w.receive(), (TEXT, b"abcdef"))
     w.close()
 
 

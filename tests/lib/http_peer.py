@@ -160,7 +160,8 @@ class WebSocket:
                 break
         return self.peer.buf[:n]
 
-    def send(self, data, kind=TEXT, fin=True):
+    @staticmethod
+    def encoded(data, kind=TEXT, fin=True):
         data = data.encode() if isinstance(data, str) else data
         n, mask = len(data), b"\x01\x02\x03\x04"
         head = bytes([(0x80 if fin else 0) | kind])
@@ -172,7 +173,10 @@ class WebSocket:
             head += bytes([0xFF]) + struct.pack(">Q", n)
         long_mask = (mask * (n // 4 + 1))[:n]
         masked = (int.from_bytes(data, "big") ^ int.from_bytes(long_mask, "big")).to_bytes(n, "big") if n else b""
-        self.peer.send(head + mask + masked)
+        return head + mask + masked
+
+    def send(self, data, kind=TEXT, fin=True):
+        self.peer.send(self.encoded(data, kind, fin))
 
     def _take(self, n):
         while len(self.peer.buf) < n:

@@ -120,7 +120,8 @@ struct odto_host_api {
 
     /* ---- since ABI 1.1 ---- */
     /* Watch a descriptor on the thread that also runs the callbacks of odto_ws_ops: ready(arg) is called
-     * there whenever fd can be read (an epoll descriptor makes one watch serve many). fd stays the caller's.
+     * there whenever fd can be read (an epoll descriptor makes one watch serve many). fd stays the caller's,
+     * and open until unwatch.
      * -ENOTSUP without WebSockets. unwatch: after it returned ready is not running and will not run; at the
      * latest in stop(). */
     int (*watch)(odto_host *h, int fd, void (*ready)(void *arg), void *arg, odto_watch **out,
