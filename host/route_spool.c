@@ -19,7 +19,7 @@
 #include <time.h>
 
 #define COMMIT_EVENTS 4096u
-#define COMMIT_BYTES  ((uint64_t)4 << 20)
+#define COMMIT_BYTES  ((uint64_t)4 << 20) /* or an eighth of a segment: so much of its end may stay unused */
 #define PENDING_BYTES \
     ((uint64_t)32 << 20)    /* accepted and not yet written: what a slow disk may hold in memory */
 #define WINDOW_EVENTS 8192u /* of one group in memory */
@@ -44,10 +44,12 @@ struct route_spool {
     struct deque events;    /* odto_event *, one reference each */
     struct deque batches;   /* struct batch */
     uint64_t pending_bytes; /* of events */
+    uint64_t writing_bytes; /* of the commit under way */
     int64_t oldest_ns;      /* when the first of them came: for linger */
     int64_t linger_ns;
-    uint64_t durable; /* the sequence behind the last event given to the groups */
-    int error;        /* of the last commit */
+    uint64_t commit_bytes; /* [const] */
+    uint64_t durable;      /* the sequence behind the last event given to the groups */
+    int error;             /* of the last commit */
     int64_t error_until;
     /* the committer's */
     odto_event **events_now;
@@ -72,12 +74,20 @@ static bool drop_one(odto_route *r, struct route_group *g)
     return seq && spool_ack(log, g->id, &seq, 1) == 1;
 }
 
+/* What counts against max_bytes: the log, and what is on its way there, each once. */
+static uint64_t bytes_held(struct route_spool *sp)
+{
+    uint64_t next;
+    uint64_t log = spool_data_bytes(sp->log, &next);
+    return log + sp->pending_bytes + (next == sp->durable ? sp->writing_bytes : 0);
+}
+
 static bool spool_fits(odto_route *r, size_t n, uint64_t bytes, bool drop)
 {
     struct route_spool *sp = r->spool;
     for (;;) {
         bool events_fit = route_depth(r) + r->pending + n <= r->capacity;
-        bool bytes_fit = spool_data_bytes(sp->log) + sp->pending_bytes + bytes <= r->max_bytes;
+        bool bytes_fit = bytes_held(sp) + bytes <= r->max_bytes;
         if (sp->pending_bytes && sp->pending_bytes + bytes > PENDING_BYTES)
             return false;
         if (events_fit && bytes_fit)
@@ -168,7 +178,7 @@ static bool collect(odto_route *r)
     uint64_t bytes = 0;
     sp->n_events = sp->n_batches = 0;
     for (const struct batch *b; (b = deque_front(&sp->batches));) {
-        if (sp->n_batches && (sp->n_events + b->n > COMMIT_EVENTS || bytes > COMMIT_BYTES))
+        if (sp->n_batches && (sp->n_events + b->n > COMMIT_EVENTS || bytes > sp->commit_bytes))
             break;
         if (!array_fits((void **)&sp->events_now, &sp->cap_events, sp->n_events + b->n,
                         sizeof *sp->events_now) ||
@@ -185,6 +195,7 @@ static bool collect(odto_route *r)
         deque_pop(&sp->batches);
     }
     sp->pending_bytes -= bytes;
+    sp->writing_bytes = bytes;
     if (sp->linger_ns)
         sp->oldest_ns = odto_now_ns();
     return sp->n_batches > 0;
@@ -217,13 +228,14 @@ static void committed(odto_route *r, uint64_t first, int rc)
     struct wakes wakes = {.n = 0};
     pthread_mutex_lock(&r->lock);
     r->pending -= sp->n_events;
+    sp->writing_bytes = 0;
     if (!rc) {
         uint32_t ms = route_now_ms();
         for (uint32_t i = 0; i < r->n_groups; i++) {
             give(r, r->groups[i], first, ms);
             group_wake(r->groups[i], &wakes);
         }
-        sp->durable = first + sp->n_events;
+        sp->durable = first + sp->n_events; /* with writing_bytes: see bytes_held */
         r->stats.published += sp->n_events;
     }
     sp->error = rc;
@@ -709,6 +721,7 @@ int route_spool_open(odto_route *r, const struct route_config *c, odto_error *er
                               .io = c->io,
                               .report = log_report,
                               .report_arg = r};
+    sp->commit_bytes = sc.segment_bytes / 8 < COMMIT_BYTES ? sc.segment_bytes / 8 : COMMIT_BYTES;
     int rc = spool_open(&sc, &sp->log, err);
     if (!rc) {
         struct spool_stats s;

@@ -217,6 +217,7 @@ static void confirm(struct spool *s, odto_event *const *events, size_t n, int64_
     }
     g->end += bytes;
     g->next += n;
+    g->data += bytes;
     s->data_bytes += bytes;
     s->next_seq += n;
     s->commits++;
@@ -280,10 +281,11 @@ bool spool_maintain(struct spool *s)
     return again || dirty;
 }
 
-uint64_t spool_data_bytes(struct spool *s)
+uint64_t spool_data_bytes(struct spool *s, uint64_t *next_seq)
 {
     pthread_mutex_lock(&s->lock);
     uint64_t n = s->data_bytes;
+    *next_seq = s->next_seq;
     pthread_mutex_unlock(&s->lock);
     return n;
 }

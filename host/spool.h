@@ -116,11 +116,12 @@ ssize_t spool_read(struct spool *s, struct spool_reader *rd, uint32_t id, uint64
 
 struct spool_stats {
     uint64_t next_seq;   /* what the next event will get */
-    uint64_t data_bytes; /* of segments in use, what counts against a limit */
+    uint64_t data_bytes; /* of segments in use with the unused ends of full ones: counts against a limit */
     uint64_t disk_bytes; /* with spares and preallocated space */
     uint64_t segments, commits, recovered, corrupt;
 };
-uint64_t spool_data_bytes(struct spool *s); /* data_bytes alone, cheap */
+/* data_bytes alone, cheap; with the next_seq they go with. */
+uint64_t spool_data_bytes(struct spool *s, uint64_t *next_seq);
 void spool_get_stats(struct spool *s, struct spool_stats *out);
 /* Unix ms of the group's oldest unacknowledged event, or a little before; 0 when there is none. */
 int64_t spool_oldest_ms(struct spool *s, uint32_t id);

@@ -112,10 +112,10 @@ bool segment_done(const struct spool *s, const struct segment *g)
 
 void segment_check_done(struct spool *s, struct segment *g)
 {
-    if (g == s->active || !g->counted || !segment_done(s, g))
+    if (g == s->active || !g->data || !segment_done(s, g))
         return;
-    g->counted = false;
-    s->data_bytes -= g->end;
+    s->data_bytes -= g->data;
+    g->data = 0;
     s->retire = true;
 }
 
@@ -256,7 +256,7 @@ int acks_group_open(struct spool *s, uint32_t id, const char *name)
         if (g->lost.w)
             memcpy(b->w, g->lost.w, g->words * sizeof *b->w);
         b->n_set = g->lost.n_set;
-        for (uint64_t k = 0; !g->counted && k < g->next - g->first; k++)
+        for (uint64_t k = 0; !g->data && k < g->next - g->first; k++)
             bit_set(b, k); /* it is on its way out */
         gr->unacked += g->next - g->first - b->n_set;
     }

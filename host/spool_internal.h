@@ -46,7 +46,7 @@ struct segment {
     struct index_point *index;
     size_t n_index, cap_index;
     uint32_t pins; /* readers in it */
-    bool counted;  /* its bytes count as data: somebody still wants something of it */
+    uint64_t data; /* its part of data_bytes; 0: nobody wants anything of it */
 };
 
 /* Attempts of events not acknowledged, by sequence: open addressing, 0 is free. */
@@ -113,8 +113,9 @@ struct spool {
     struct segment *active; /* the last of them, or NULL */
     uint64_t next_seq;
     struct spool_group groups[SPOOL_GROUPS_MAX];
-    bool retire; /* a segment may be done with */
-    uint64_t data_bytes, spare_bytes;
+    bool retire;         /* a segment may be done with */
+    uint64_t data_bytes; /* of the active one up to its end, of others the whole file */
+    uint64_t spare_bytes;
     uint64_t commits, recovered, corrupt;
     struct journal journal;
 };
@@ -130,7 +131,8 @@ bool segment_name_parse(const char *name, uint64_t *first, uint64_t *generation)
 bool segment_reserve(struct spool *s, struct segment *g, uint64_t next);
 void segment_index(struct segment *g, uint64_t seq, int64_t ms, size_t off); /* after reserve */
 bool segments_add(struct spool *s, struct segment *g);                       /* at the end; lock held */
-int segment_begin(struct spool *s, uint64_t need);                           /* writer: a new active one */
+void segment_count_whole(struct spool *s, struct segment *g); /* g is not active: its file in data_bytes */
+int segment_begin(struct spool *s, uint64_t need);            /* writer: a new active one */
 int segment_extend(struct spool *s, struct segment *g, uint64_t end);
 void segment_seal(struct spool *s);  /* writer: the active one is full */
 void segment_taint(struct spool *s); /* writer: a write to the active one failed */

@@ -291,5 +291,8 @@ int spool_recover(struct spool *s, odto_error *err)
         s->recovered += s->segs[i]->next - s->segs[i]->first - s->segs[i]->lost.n_set;
     if (s->active && s->active->next != s->next_seq) /* the journal knows of later ones: their file is gone */
         s->active = NULL;
+    for (size_t i = 0; i < s->n_segs; i++)
+        if (s->segs[i] != s->active)
+            segment_count_whole(s, s->segs[i]);
     return rc;
 }

@@ -125,9 +125,18 @@ bool segments_add(struct spool *s, struct segment *g)
         s->cap_segs = cap;
     }
     s->segs[s->n_segs++] = g;
-    s->data_bytes += g->end;
-    g->counted = true;
+    g->data = g->end;
+    s->data_bytes += g->data;
     return true;
+}
+
+void segment_count_whole(struct spool *s, struct segment *g)
+{
+    uint64_t size = g->allocated > g->end ? g->allocated : g->end;
+    if (!g->data)
+        return;
+    s->data_bytes += size - g->data;
+    g->data = size;
 }
 
 static void segments_remove(struct spool *s, struct segment *g)
@@ -136,7 +145,7 @@ static void segments_remove(struct spool *s, struct segment *g)
     while (s->segs[i] != g)
         i++;
     memmove(&s->segs[i], &s->segs[i + 1], (--s->n_segs - i) * sizeof *s->segs);
-    s->data_bytes -= g->counted ? g->end : 0;
+    s->data_bytes -= g->data;
 }
 
 /* ---- growing ------------------------------------------------------------------------------- */
@@ -254,6 +263,7 @@ static void active_clear(struct spool *s)
     pthread_mutex_lock(&s->lock);
     struct segment *g = s->active;
     s->active = NULL;
+    segment_count_whole(s, g);
     segment_check_done(s, g);
     pthread_mutex_unlock(&s->lock);
 }
