@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define WINDOW_NS        (5 * ODTO_MS)
+#define ARRIVED_NS       ODTO_SEC /* the longest that a job waits for room before it gets a row that waits */
 #define DEFAULT_ATTEMPTS 5
 
 static item *of_link(node *l)
@@ -53,6 +54,8 @@ static uint32_t window(const pool *pl)
 static uint32_t room(const pool *pl)
 {
     const processor *p = pl->p;
+    if (outbox_crowded(p))
+        return 0;
     uint32_t most = pl->concurrency + window(pl);
     uint32_t n = most > pl->in_hand ? most - pl->in_hand : 0;
     uint32_t all = p->max_in_hand > p->n_in_hand ? p->max_in_hand - p->n_in_hand : 0;
@@ -127,6 +130,17 @@ static bool can_claim_now(const item *it)
            it->job.run_at <= p->now_ms && !pl->claiming && !due(pl) && room(pl);
 }
 
+/* A row that is written as running costs half of one that is written as waiting and then claimed, so a job
+ * whose slot will be free in a moment waits for it without a row. Not where that may last: long jobs, a
+ * backlog in the store; nor where others would be passed over or passed. */
+static bool may_wait(const item *it)
+{
+    const pool *pl = it->pool;
+    const processor *p = it->p;
+    return p->phase_now == PHASE_RUNNING && !p->away && !it->job.redrive && !it->job.priority &&
+           it->job.run_at <= p->now_ms && !pl->deep && window(pl) && p->now_ns - it->arrived_ns < ARRIVED_NS;
+}
+
 /* The pool of types nobody handles learns their names, so that it can claim their rows later. */
 void lifecycle_learn(processor *p, odto_slice type)
 {
@@ -156,9 +170,35 @@ void lifecycle_intake(item *it)
         j->run_at = it->options.run_at;
     uint32_t attempts = it->pool ? it->pool->max_attempts : DEFAULT_ATTEMPTS;
     j->max_attempts = it->options.max_attempts ? it->options.max_attempts : attempts;
-    if (can_claim_now(it))
+    it->arrived_ns = p->now_ns;
+    bool first = !it->pool || list_empty(&it->pool->arrived);
+    if (first && can_claim_now(it))
         hold(it);
-    list_append(&p->accepting, &it->link);
+    list_append(it->claimed || !it->pool || !may_wait(it) ? &p->accepting : &it->pool->arrived, &it->link);
+}
+
+static void admit(pool *pl)
+{
+    while (!list_empty(&pl->arrived)) {
+        item *it = of_link(pl->arrived.next);
+        if (can_claim_now(it))
+            hold(it);
+        else if (may_wait(it))
+            return;
+        list_remove(&it->link);
+        list_append(&pl->p->accepting, &it->link);
+    }
+}
+
+int64_t lifecycle_admit_at(const pool *pl)
+{
+    return of_link(pl->arrived.next)->arrived_ns + ARRIVED_NS;
+}
+
+void lifecycle_admit(processor *p)
+{
+    for (size_t i = 0; i < p->n_pools; i++)
+        admit(&p->pools[i]);
 }
 
 /* ---- with the row ---- */
@@ -293,6 +333,7 @@ void lifecycle_claimed(pool *pl, const odto_jobs_op *op)
     pl->in_hand -= pl->claiming;
     p->n_in_hand -= pl->claiming;
     bool more = op->n_claimed >= pl->claiming;
+    pl->deep = more;
     pl->claiming = 0;
     pl->backlog = more || pl->backlog_again;
     pl->next_due = op->next_due;

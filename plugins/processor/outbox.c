@@ -129,6 +129,8 @@ void outbox_committed(processor *p, item *it, const uint64_t *seqs)
 void outbox_flush(processor *p)
 {
     outbox *o = &p->out;
+    if (o->under_way >= PUBLISHES_SMALL && p->phase_now == PHASE_RUNNING)
+        return; /* the return of one brings the next turn */
     publication *open[] = {o->open_completed, o->open_dead};
     o->open_completed = o->open_dead = NULL;
     for (size_t i = 0; i < 2; i++) {
@@ -137,6 +139,14 @@ void outbox_flush(processor *p)
         else if (open[i])
             publication_give(p, open[i]);
     }
+}
+
+/* Jobs that end while the route is behind would have their events taken from the store again, at twice the
+ * cost; so slots stay free for a moment. A route that does not answer at all doesn't stop jobs. */
+bool outbox_crowded(const processor *p)
+{
+    const outbox *o = &p->out;
+    return !o->recovering && o->under_way >= CROWDED && p->now_ns - o->returned_ns < CROWDED_NS;
 }
 
 /* ---- the slow way ---- */
@@ -235,6 +245,7 @@ void outbox_published(publication *pub)
     processor *p = pub->p;
     outbox *o = &p->out;
     o->under_way--;
+    o->returned_ns = p->now_ns;
     odto_metric_add(pub->result ? p->m.refused : p->m.published, (int64_t)pub->n);
     if (pub->result < 0) {
         publication_give(p, pub); /* the rows stay in the store */

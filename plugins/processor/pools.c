@@ -52,6 +52,7 @@ static int add_unknown(processor *p, odto_error *err)
         .concurrency = UNKNOWN_SLOTS,
         .max_attempts = 1,
     };
+    list_init(&pl->arrived);
     list_init(&pl->ready);
     if (!pl->types)
         return odto_fail(err, -ENOMEM, "no memory");
@@ -88,6 +89,7 @@ static int add_pool(processor *p, const odto_handler_ref *ref, odto_error *err)
         .backoff_ns = ref->backoff_ns ? ref->backoff_ns : odto_config_int(c, "backoff"),
         .backoff_max_ns = ref->backoff_max_ns ? ref->backoff_max_ns : odto_config_int(c, "backoff_max"),
     };
+    list_init(&pl->arrived);
     list_init(&pl->ready);
     if (!pl->types)
         return odto_fail(err, -ENOMEM, "no memory");

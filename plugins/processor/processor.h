@@ -35,6 +35,9 @@
 #define COMMITS_AT_ONCE 4  /* store batches under way */
 #define PUBLISH_BATCH   256
 #define PUBLISHES       32 /* publishes under way */
+#define PUBLISHES_SMALL 4  /* … from which on the next waits until it is full */
+#define CROWDED         24 /* … from which on nothing new is begun for a while */
+#define CROWDED_NS      ODTO_SEC
 #define KEEP_BUFFER     16384
 #define ACKS            256 /* leases acknowledged, items given back, at once */
 #define SPARE_ITEMS     64
@@ -128,12 +131,14 @@ struct pool {
     uint32_t concurrency, max_attempts;
     int64_t timeout_ns, backoff_ns, backoff_max_ns;
     /* scheduler's */
+    node arrived;      /* without a row yet: room in the pool is awaited first (lifecycle_admit) */
     node ready;        /* leased, waiting for a slot */
     uint32_t running;  /* slots taken */
     uint32_t in_hand;  /* being accepted with a claim, ready or running, and reserved for a claim under way */
     uint32_t claiming; /* rows asked for by the claim under way, 0 none */
     bool backlog;      /* due rows may wait in the store */
     bool backlog_again;
+    bool deep;           /* more rows wait there than the last claim could take */
     int64_t next_due;    /* Unix ms of the next delayed row, 0 none */
     int64_t mean_run_ns; /* moving average */
     struct executor *executor;
@@ -201,6 +206,7 @@ struct item {
     uint32_t n_result, n_error, n_log;
     odto_run_end end;
     int64_t delay_ns;
+    int64_t arrived_ns; /* in lifecycle_intake */
     int64_t began_ns, ended_ns, began_ms, ended_ms, lease_until;
     /* what becomes of it */
     odto_jobs_op_kind verdict; /* FINISH RETRY RELEASE */
@@ -287,6 +293,7 @@ typedef struct outbox {
     bool take_wanted, taking;
     bool look_wanted, looking;       /* for what other hosts left behind */
     int64_t retry_ns, backoff_ns;    /* monotonic: not before */
+    int64_t returned_ns;             /* the last publish came back */
     _Atomic int64_t behind_since_ms; /* since when events wait, 0: they don't */
 } outbox;
 
@@ -301,6 +308,7 @@ void outbox_looked(processor *p, size_t n);
 void outbox_forgotten(processor *p, publication *pub);
 bool outbox_may_take(const processor *p);
 void outbox_tick(processor *p);
+bool outbox_crowded(const processor *p); /* events are published more slowly than jobs end */
 void outbox_free_all(processor *p);
 
 /* ---- outcome (outcome.c) ---- */
@@ -423,7 +431,9 @@ void scheduler_back(processor *p);
 
 /* lifecycle.c; scheduler thread */
 void lifecycle_intake(item *it);
-bool lifecycle_start(pool *pl); /* fill free slots; false when there was nothing to start */
+void lifecycle_admit(processor *p);         /* arrived jobs get their rows */
+int64_t lifecycle_admit_at(const pool *pl); /* … that of the first at the latest then, ns */
+bool lifecycle_start(pool *pl);             /* fill free slots; false when there was nothing to start */
 void lifecycle_ended(item *it);
 void lifecycle_history(item *it);
 void lifecycle_deadlines(processor *p);

@@ -203,7 +203,11 @@ static int64_t next_timer(const processor *p)
         const pool *pl = &p->pools[i];
         if (pl->next_due > p->now_ms) /* once it is due, a free slot is what wakes us */
             at = sooner(at, p->now_ns + (pl->next_due - p->now_ms) * ODTO_MS);
+        if (!list_empty(&pl->arrived))
+            at = sooner(at, lifecycle_admit_at(pl));
     }
+    if (outbox_crowded(p))
+        at = sooner(at, p->out.returned_ns + CROWDED_NS);
     if (p->phase_now == PHASE_DRAINING && !p->abandoned_all)
         at = sooner(at, atomic_load(p->recalled_all ? &p->abandon_at : &p->recall_at));
     if (p->phase_now == PHASE_STOPPING && p->now_ns < leave_at(p))
@@ -297,6 +301,7 @@ static void turn(processor *p)
     deliver_ended(p);
     follow_phase(p);
     fill_slots(p);
+    lifecycle_admit(p);
     run_timers(p);
     outbox_flush(p);
     commit_submit(p);

@@ -40,7 +40,7 @@ struct fakestore {
     uint32_t slots[SLOTS]; /* index + 1 */
     outrow *out;
     size_t n_out, cap_out, first_out, live_out;
-    size_t batches;
+    size_t batches, claimed;
 };
 
 static odto_slice keep(odto_slice s)
@@ -167,6 +167,7 @@ static void op_claim(fakestore *s, odto_jobs_batch *b, odto_jobs_op *op)
         due[i]->job.outcome = due[i]->cancelled ? ODTO_OUT_CANCELLED : ODTO_OUT_NONE;
         op->claimed[op->n_claimed++] = due[i]->job;
     }
+    s->claimed += op->n_claimed;
     if (n > op->limit)
         op->next_due = due[op->limit]->job.run_at;
     free(due);
@@ -559,6 +560,14 @@ size_t fakestore_batches(fakestore *s)
 {
     pthread_mutex_lock(&s->lock);
     size_t n = s->batches;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+size_t fakestore_claimed(fakestore *s)
+{
+    pthread_mutex_lock(&s->lock);
+    size_t n = s->claimed;
     pthread_mutex_unlock(&s->lock);
     return n;
 }

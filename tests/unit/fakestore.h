@@ -23,6 +23,7 @@ odto_attempt fakestore_attempt(fakestore *s, const char *id, size_t k);
 odto_jobs_stats fakestore_stats(fakestore *s);
 size_t fakestore_outbox(fakestore *s);
 size_t fakestore_batches(fakestore *s); /* committed */
+size_t fakestore_claimed(fakestore *s); /* rows given by CLAIM */
 /* Put a row there as another host left it: executing, leased to owner until. */
 void fakestore_put_leased(fakestore *s, const char *id, const char *type, const char *owner, int64_t until,
                           uint32_t lost);

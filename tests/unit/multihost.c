@@ -35,7 +35,12 @@ struct odto_route {
     char **bodies;
     size_t n, cap;
     int refuse;
-    bool later;
+    bool later, hold;
+    struct {
+        odto_publish_done *done;
+        void *arg;
+    } held[64];
+    size_t n_held;
 };
 
 typedef struct cell {
@@ -246,10 +251,15 @@ static int publish(odto_host *h, odto_route *r, odto_event *const *events, size_
         }
         r->bodies[r->n++] = odto_slice_dup(events[i]->body);
     }
+    bool held = r->hold && done && !refuse && r->n_held < sizeof r->held / sizeof r->held[0];
+    if (held) {
+        r->held[r->n_held].done = done;
+        r->held[r->n_held++].arg = arg;
+    }
     pthread_mutex_unlock(&f->lock);
     if (refuse && !later)
         return refuse;
-    if (done)
+    if (done && !held)
         done(arg, refuse);
     return 0;
 }
@@ -318,6 +328,31 @@ void multihost_refuse(multihost *f, const char *topic, int code, bool later)
     r->refuse = code;
     r->later = later;
     pthread_mutex_unlock(&f->lock);
+}
+
+void multihost_hold(multihost *f, const char *topic, bool hold)
+{
+    odto_route *r = by_topic(f, topic);
+    pthread_mutex_lock(&f->lock);
+    r->hold = hold;
+    while (!hold && r->n_held > 0) {
+        r->n_held--;
+        odto_publish_done *done = r->held[r->n_held].done;
+        void *arg = r->held[r->n_held].arg;
+        pthread_mutex_unlock(&f->lock);
+        done(arg, 0);
+        pthread_mutex_lock(&f->lock);
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
+size_t multihost_held(multihost *f, const char *topic)
+{
+    odto_route *r = by_topic(f, topic);
+    pthread_mutex_lock(&f->lock);
+    size_t n = r->n_held;
+    pthread_mutex_unlock(&f->lock);
+    return n;
 }
 
 void multihost_deliver_many(multiinstance *i, char *const *bodies, size_t n, bool valid)

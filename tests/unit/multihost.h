@@ -54,6 +54,9 @@ size_t multihost_published(multihost *f, const char *topic);
 const char *multihost_body(multihost *f, const char *topic, size_t k);
 /* From now on publishing to the topic fails with this code (0: works again): at once, or through done. */
 void multihost_refuse(multihost *f, const char *topic, int code, bool later);
+/* From now on what is published is not confirmed (false: it is again, and all that was held at once). */
+void multihost_hold(multihost *f, const char *topic, bool hold);
+size_t multihost_held(multihost *f, const char *topic); /* publications that wait for it */
 
 int64_t multihost_metric(multihost *f, const char *name,
                          const char *value); /* value: of a label, or NULL; -1: none */

@@ -968,6 +968,103 @@ START_TEST(many_jobs)
 }
 END_TEST
 
+typedef struct completed {
+    int64_t n;
+} completed;
+
+static bool has_completed(void *arg)
+{
+    return fakestore_stats(fs).completed >= ((completed *)arg)->n;
+}
+
+static void send_many(int n)
+{
+    static char *bodies[MANY];
+    for (int i = 0; i < n; i++)
+        bodies[i] = make("echo", "{}", "").body;
+    multihost_deliver_many(proc, bodies, (size_t)n, true);
+    for (int i = 0; i < n; i++)
+        free(bodies[i]);
+}
+
+/* So many jobs that it is known how little they take. */
+static int become_known(void)
+{
+    enum { N = 40 };
+    for (int i = 0; i < N; i++)
+        wait_status(send_job("echo", "{}", "").id, ODTO_COMPLETED);
+    return N;
+}
+
+/* … whose slot is free in a moment: written once as running, not as waiting, claimed and running. Where the
+ * machine takes the processor away from a job, it is not known as short for a while: again, then. */
+START_TEST(short_jobs_wait_without_a_row)
+{
+    enum { N = 2000, TRIES = 20 };
+    size_t all = 0, before, claimed;
+    for (int i = 0; i < TRIES && (!i || claimed > before); i++) {
+        all += (size_t)become_known() + N;
+        before = fakestore_claimed(fs);
+        fakestore_delay(fs, 10 * ODTO_MS);
+        send_many(N);
+        ck_assert(multihost_wait(has_completed, &(completed){(int64_t)all}, "all jobs"));
+        claimed = fakestore_claimed(fs);
+        fakestore_delay(fs, 0);
+    }
+    ck_assert_uint_eq(claimed, before);
+    wait_published("jobs.completed", all);
+    wait_acked(all);
+}
+END_TEST
+
+/* … but not longer than a second, and not when the instance goes. */
+START_TEST(waiting_without_a_row_ends)
+{
+    size_t all = (size_t)become_known() + 3000;
+    fakestore_delay(fs, 300 * ODTO_MS);
+    send_many(3000);
+    if (_i == 0) {
+        multihost_quiesce(proc, 20000);
+        multihost_stop(proc);
+        multisettled n = multihost_settled(fh);
+        ck_assert_uint_eq(n.acked + n.returned, all);
+        odto_jobs_stats rows = fakestore_stats(fs);
+        ck_assert_int_eq(rows.pending + rows.completed, (int64_t)n.acked);
+    } else {
+        wait_acked(all);
+        ck_assert_uint_gt(fakestore_claimed(fs) + (size_t)fakestore_stats(fs).pending, 0);
+        ck_assert(multihost_wait(has_completed, &(completed){(int64_t)all}, "all jobs"));
+    }
+}
+END_TEST
+
+/* Few and large publications while they are not confirmed. */
+START_TEST(events_gather_while_the_route_is_slow)
+{
+    multihost_hold(fh, "jobs.completed", true);
+    for (int64_t i = 0; i < 100; i++) {
+        send_job("echo", "{}", "");
+        ck_assert(multihost_wait(has_completed, &(completed){i + 1}, "the job"));
+    }
+    ck_assert_uint_le(multihost_held(fh, "jobs.completed"), 4);
+    multihost_hold(fh, "jobs.completed", false);
+    wait_published("jobs.completed", 100);
+}
+END_TEST
+
+/* Jobs go on when it does not confirm at all, and their events wait in the store. */
+START_TEST(route_without_an_answer)
+{
+    multihost_hold(fh, "jobs.completed", true);
+    send_many(MANY);
+    ck_assert(multihost_wait(has_completed, &(completed){MANY}, "all jobs"));
+    ck_assert_uint_le(multihost_held(fh, "jobs.completed"), 32);
+    ck_assert_uint_eq(fakestore_outbox(fs), MANY);
+    multihost_hold(fh, "jobs.completed", false);
+    wait_published("jobs.completed", MANY);
+}
+END_TEST
+
 /* Jobs of every kind while the store and the route fail again and again. */
 START_TEST(trouble)
 {
@@ -1035,6 +1132,10 @@ static Suite *suite(void)
     tcase_add_test(t, store_full_for_a_moment);
     tcase_add_loop_test(t, route_refuses, 0, 2);
     tcase_add_test(t, many_jobs);
+    tcase_add_test(t, short_jobs_wait_without_a_row);
+    tcase_add_loop_test(t, waiting_without_a_row_ends, 0, 2);
+    tcase_add_test(t, events_gather_while_the_route_is_slow);
+    tcase_add_test(t, route_without_an_answer);
     tcase_add_test(t, trouble);
     tcase_add_test(t, idle_costs_nothing);
     suite_add_tcase(s, t);
