@@ -54,7 +54,38 @@ def _():
         events = h.read_model.get(f"/events?jobId={job}").json
         equal(len(events), 1, "events of the job")
         equal(events[0]["payload"]["payload"], {"n": 1, "$odd.name": [1.0]})
-        equal(json.loads(doc["body"]), events[0])
+        equal(json.loads(doc["body"]), events[0], "the text beside members that don't give it again")
+
+
+@suite.test("the members of a document give the envelope's text, which then does not stand there twice")
+def _():
+    payload = {"text": "tab\t quote\" back\\ slash/", "numbers": [0, -7, 9007199254740993, 0.1, 2.5, -1e-7], "none": None, "yes": True,
+               "empty": [{}]}
+    with mongo.Mongo() as m, host(m) as h:
+        job = h.submit(payload=payload)
+        h.wait_job(job)
+        settled(h, m, 1)
+        doc = m.find("observatory", "job_events")[0]
+        check("body" not in doc, "no body in the document")
+        event = h.read_model.get(f"/events?jobId={job}").json[0]
+        equal(event["payload"]["payload"], payload)
+        equal(list(event), ["contractVersion", "eventType", "eventId", "occurredAt", "producer", "correlationId", "idempotencyKey", "payload"])
+
+
+@suite.test("values that the server can't keep stand in the text alone; the events beside them are as always")
+def _():
+    strange = [{"nested": [[1, {"deep": [[2]]}]]}, {"": 1}, {"a": {"": [[]]}}]
+    with mongo.Mongo() as m, host(m) as h:
+        jobs = {h.submit(payload=p): p for p in [*strange, *({"n": i} for i in range(20)), *strange]}
+        for job in jobs:
+            h.wait_job(job)
+        settled(h, m, len(jobs))
+        for job, payload in jobs.items():
+            equal(h.read_model.get(f"/events?jobId={job}").json[0]["payload"]["payload"], payload)
+            doc = m.find("observatory", "job_events", {"payload.id": job})[0]
+            equal(doc["payload"]["status"], "COMPLETED")
+            if "n" in payload:
+                equal(doc["payload"]["payload"], payload, "members of an event beside those")
 
 
 @suite.test("a live stream goes on after Last-Event-ID, across a restart of the host")

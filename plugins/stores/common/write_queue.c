@@ -120,9 +120,9 @@ static int apply_timed(write_queue *q, odto_write *list, size_t n)
     odto_metric_observe(q->batch_events, (double)n);
     if (code == 0)
         return 0;
-    odto_metric_add(q->failures, 1);
-    if (code == -EINVAL || code == -E2BIG)
+    if (code == -EINVAL || code == -E2BIG) /* of an event, not of the store */
         return code;
+    odto_metric_add(q->failures, 1);
     q->ops->disconnect(q->store);
     set_away(q, &err);
     return -EAGAIN;

@@ -6,6 +6,7 @@
 #include <json-c/json.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -108,18 +109,31 @@ static bool put_uuid(bson_t *out, const char *key, const odto_uuid *id)
     return bson_append_utf8(out, key, -1, text, ODTO_UUID_LEN);
 }
 
+static bool one_of(const char *name, const char *const *names)
+{
+    while (*names != NULL && strcmp(*names, name) != 0)
+        names++;
+    return *names != NULL;
+}
+
+/* An object's members that are texts and named; what no server refuses. */
+static bool put_texts(bson_t *out, const char *key, json_object *o, const char *const *names)
+{
+    bson_t child;
+    bool ok = bson_append_document_begin(out, key, -1, &child);
+    json_object_object_foreach(o, name,
+                               v) if (ok && one_of(name, names) && json_object_is_type(v, json_type_string))
+        ok = put_value(&child, name, -1, v, 1);
+    return ok && bson_append_document_end(out, &child);
+}
+
 /* The job, its id in lower case so that it is found by it. */
-static bool put_payload(bson_t *out, json_object *job, const odto_uuid *id, bool whole)
+static bool put_payload(bson_t *out, json_object *job, const odto_uuid *id)
 {
     bson_t child;
     bool ok = bson_append_document_begin(out, "payload", -1, &child);
-    json_object_object_foreach(job, name, v)
-    {
-        bool nested = json_object_is_type(v, json_type_object) || json_object_is_type(v, json_type_array);
-        if (!ok || (nested && !whole))
-            continue;
-        ok = strcmp(name, "id") == 0 ? put_uuid(&child, "id", id) : put_member(&child, name, v, 1);
-    }
+    json_object_object_foreach(job, name, v) if (ok) ok =
+        strcmp(name, "id") == 0 ? put_uuid(&child, "id", id) : put_member(&child, name, v, 1);
     return ok && bson_append_document_end(out, &child);
 }
 
@@ -131,8 +145,10 @@ static bool put_text(bson_t *out, const char *key, json_object *envelope, const 
     return bson_append_utf8(out, key, -1, json_object_get_string(v), json_object_get_string_len(v));
 }
 
-static bool put_event(bson_t *out, json_object *envelope, odto_slice body, const odto_header *h, bool whole)
+static bool put_event(bson_t *out, json_object *envelope, const odto_header *h, bool plain)
 {
+    static const char *const of_producer[] = {"service", "instanceId", "version", NULL};
+    static const char *const of_job[] = {"id", "type", "status", NULL};
     char at[25];
     json_object *producer = NULL, *job = NULL;
     odto_time_format(h->occurred_at_ms, at);
@@ -144,14 +160,46 @@ static bool put_event(bson_t *out, json_object *envelope, odto_slice body, const
               put_text(out, "idempotencykey", envelope, "idempotencyKey") &&
               put_text(out, "traceparent", envelope, "traceparent");
     if (ok && json_object_object_get_ex(envelope, "producer", &producer))
-        ok = put_value(out, "producer", -1, producer, 1);
+        ok = plain && json_object_is_type(producer, json_type_object)
+                 ? put_texts(out, "producer", producer, of_producer)
+                 : put_value(out, "producer", -1, producer, 1);
     if (ok && json_object_object_get_ex(envelope, "payload", &job) &&
         json_object_is_type(job, json_type_object))
-        ok = put_payload(out, job, &h->job_id, whole);
-    return ok && bson_append_utf8(out, "body", -1, body.p, (int)body.n);
+        ok = plain ? put_texts(out, "payload", job, of_job) : put_payload(out, job, &h->job_id);
+    return ok;
 }
 
-int document_put(bson_t *out, odto_slice body, const odto_header *h, int64_t seq, int64_t stored_at_ms)
+/* Is it the same text but for the space between tokens? `tight` has none. */
+static bool same_but_for_space(odto_slice text, odto_slice tight)
+{
+    size_t at = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        if (!quoted && (c == ' ' || c == '\t' || c == '\n' || c == '\r'))
+            continue;
+        if (at == tight.n || tight.p[at++] != c)
+            return false;
+        if (c == '"')
+            quoted = !quoted;
+        else if (quoted && c == '\\' && ++i < text.n && (at == tight.n || tight.p[at++] != text.p[i]))
+            return false;
+    }
+    return at == tight.n;
+}
+
+/* The text as it was produced, unless the members give it again. */
+static bool put_body(bson_t *out, odto_slice body)
+{
+    odto_buf again = {0};
+    bool ok = document_envelope(out, &again);
+    bool same = ok && same_but_for_space(body, odto_slice_of(again.p, again.n));
+    odto_buf_free(&again);
+    return ok && (same || bson_append_utf8(out, "body", -1, body.p, (int)body.n));
+}
+
+int document_put(bson_t *out, odto_slice body, const odto_header *h, int64_t seq, int64_t stored_at_ms,
+                 bool plain)
 {
     json_object *envelope = NULL;
     if (body.n > DOCUMENT_MAX)
@@ -160,7 +208,7 @@ int document_put(bson_t *out, odto_slice body, const odto_header *h, int64_t seq
     if (code != 0)
         return code == -ENOMEM ? code : -EINVAL;
     /* a job too large to stand there twice is there as text alone */
-    bool ok = put_event(out, envelope, body, h, body.n < DOCUMENT_MAX / 3) &&
+    bool ok = put_event(out, envelope, h, plain || body.n >= DOCUMENT_MAX / 3) && put_body(out, body) &&
               bson_append_int64(out, "seq", -1, seq) &&
               bson_append_date_time(out, "storedAt", -1, stored_at_ms);
     json_object_put(envelope);
@@ -192,9 +240,18 @@ static bool give_nested(const bson_iter_t *it, odto_buf *out, int depth)
     return odto_buf_str(out, array ? "]" : "}");
 }
 
+/* With the fewest digits that give it again. */
 static bool give_double(double d, odto_buf *out)
 {
-    return isfinite(d) ? odto_buf_printf(out, "%.17g", d) : odto_buf_str(out, "null");
+    char text[32];
+    if (!isfinite(d))
+        return odto_buf_str(out, "null");
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof(text), "%.*g", digits, d);
+        if (strtod(text, NULL) == d)
+            break;
+    }
+    return odto_buf_str(out, text);
 }
 
 static bool give_time(int64_t ms, odto_buf *out)

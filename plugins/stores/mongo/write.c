@@ -20,6 +20,9 @@
 #define CODE_TOO_LARGE     10334
 #define CODE_TOO_LARGE_TOO 17419
 #define CODE_INVALID       121
+#define CODE_BAD_VALUE     2
+#define CODE_BAD_BSON      22
+#define VALUE_REFUSED      1
 #define UPKEEP_EVERY       (2 * ODTO_SEC)
 #define RETAIN_EVERY       (60 * ODTO_SEC)
 
@@ -48,31 +51,31 @@ static bool reserve(mg_store *s, size_t n, int64_t *first, bson_error_t *e)
 }
 
 static int bulk_insert(mongoc_bulk_operation_t *bulk, const char *id, odto_slice body, const odto_header *h,
-                       int64_t seq, int64_t now)
+                       int64_t seq, int64_t now, bool plain)
 {
     bson_t doc = BSON_INITIALIZER;
     bson_error_t e;
     bson_append_utf8(&doc, "_id", -1, id, ODTO_UUID_LEN);
-    int code = document_put(&doc, body, h, seq, now);
+    int code = document_put(&doc, body, h, seq, now, plain);
     if (code == 0 && !mongoc_bulk_operation_insert_with_opts(bulk, &doc, NULL, &e))
-        code = -EINVAL;
+        code = VALUE_REFUSED; /* by the driver: an empty name */
     bson_destroy(&doc);
     return code;
 }
 
 static int bulk_upsert(mongoc_bulk_operation_t *bulk, const char *id, odto_slice body, const odto_header *h,
-                       int64_t seq, int64_t now)
+                       int64_t seq, int64_t now, bool plain)
 {
     bson_t selector = BSON_INITIALIZER, update = BSON_INITIALIZER, doc, opts = BSON_INITIALIZER;
     bson_error_t e;
     bson_append_utf8(&selector, "eventid", -1, id, ODTO_UUID_LEN);
     bson_append_document_begin(&update, "$setOnInsert", -1, &doc);
     bson_append_utf8(&doc, "_id", -1, id, ODTO_UUID_LEN);
-    int code = document_put(&doc, body, h, seq, now);
+    int code = document_put(&doc, body, h, seq, now, plain);
     bson_append_document_end(&update, &doc);
     bson_append_bool(&opts, "upsert", -1, true);
     if (code == 0 && !mongoc_bulk_operation_update_one_with_opts(bulk, &selector, &update, &opts, &e))
-        code = -EINVAL;
+        code = VALUE_REFUSED;
     bson_destroy(&opts);
     bson_destroy(&update);
     bson_destroy(&selector);
@@ -80,18 +83,28 @@ static int bulk_upsert(mongoc_bulk_operation_t *bulk, const char *id, odto_slice
 }
 
 static int bulk_add(const mg_store *s, mongoc_bulk_operation_t *bulk, odto_slice body, const odto_header *h,
-                    int64_t seq, int64_t now)
+                    int64_t seq, int64_t now, bool plain)
 {
     char id[ODTO_UUID_LEN + 1];
     odto_uuid_format(&h->event_id, id);
-    return s->unique ? bulk_insert(bulk, id, body, h, seq, now) : bulk_upsert(bulk, id, body, h, seq, now);
+    return s->unique ? bulk_insert(bulk, id, body, h, seq, now, plain)
+                     : bulk_upsert(bulk, id, body, h, seq, now, plain);
 }
 
-/* The outcome of a bulk: 0 when every event is there now. */
+/* A value that this server can't keep (FerretDB: an array in an array). MongoDB says so of the one document,
+ * FerretDB of the whole command; and either says it of commands that it does not like for other reasons. */
+static bool value_refused(int64_t code)
+{
+    return code == CODE_BAD_VALUE || code == CODE_BAD_BSON;
+}
+
+/* The outcome of a bulk: 0 when every event is there now; VALUE_REFUSED. */
 static int outcome(mg_store *s, const bson_t *reply, const bson_error_t *e, odto_error *err)
 {
     bson_iter_t it, list, member;
     bool only_duplicates = false;
+    if (e->domain == MONGOC_ERROR_SERVER && value_refused(e->code))
+        return VALUE_REFUSED;
     if (bson_iter_init_find(&it, reply, "writeErrors") && bson_iter_recurse(&it, &list))
         while (bson_iter_next(&list)) {
             if (!bson_iter_recurse(&list, &member) || !bson_iter_find(&member, "code"))
@@ -99,6 +112,8 @@ static int outcome(mg_store *s, const bson_t *reply, const bson_error_t *e, odto
             int64_t code = bson_iter_as_int64(&member);
             if (code == CODE_TOO_LARGE || code == CODE_TOO_LARGE_TOO)
                 return odto_fail(err, -E2BIG, "%s: an event is too large", s->what);
+            if (value_refused(code))
+                return VALUE_REFUSED;
             if (code == CODE_INVALID)
                 return odto_fail(err, -EINVAL, "%s: its validator refuses an event", s->what);
             if (code != CODE_DUPLICATE)
@@ -110,15 +125,10 @@ static int outcome(mg_store *s, const bson_t *reply, const bson_error_t *e, odto
     return only_duplicates && !concern ? 0 : mg_fail(s, e, err);
 }
 
-int mg_queue_apply(void *store, odto_write *group, size_t n, odto_error *err)
+static int write_all(mg_store *s, odto_write *group, int64_t seq, bool plain, bson_error_t *e,
+                     odto_error *err)
 {
-    mg_store *s = store;
-    bson_error_t e = {0};
-    int64_t seq = 0, now = s->host->api->unix_ms(s->host);
-    if (n == 0)
-        return 0;
-    if (!reserve(s, n, &seq, &e))
-        return mg_fail(s, &e, err);
+    int64_t now = s->host->api->unix_ms(s->host);
     bson_t unordered = BSON_INITIALIZER, reply = BSON_INITIALIZER;
     bson_append_bool(&unordered, "ordered", -1, false);
     mongoc_bulk_operation_t *bulk = mongoc_collection_create_bulk_operation_with_opts(s->events, &unordered);
@@ -126,17 +136,36 @@ int mg_queue_apply(void *store, odto_write *group, size_t n, odto_error *err)
     int code = 0;
     for (const odto_write *w = group; w != NULL && code == 0; w = w->next)
         for (size_t i = 0; i < w->n && code == 0; i++)
-            code = bulk_add(s, bulk, w->bodies[i], &w->headers[i], seq++, now);
-    if (code != 0) {
+            code = bulk_add(s, bulk, w->bodies[i], &w->headers[i], seq++, now, plain);
+    if (code < 0) {
         odto_fail(err, code, "%s: an event can't be a document", s->what);
-    } else {
+    } else if (code == 0) {
         bson_destroy(&reply);
-        if (mongoc_bulk_operation_execute(bulk, &reply, &e) == 0)
-            code = outcome(s, &reply, &e, err);
+        if (mongoc_bulk_operation_execute(bulk, &reply, e) == 0)
+            code = outcome(s, &reply, e, err);
     }
     bson_destroy(&reply);
     mongoc_bulk_operation_destroy(bulk);
     return code;
+}
+
+/* An event with a value that the server can't keep is found by the callers, who halve what is refused; alone
+ * it is written plainly. A server that does not take even that has another reason. */
+int mg_queue_apply(void *store, odto_write *group, size_t n, odto_error *err)
+{
+    mg_store *s = store;
+    bson_error_t e = {0};
+    int64_t seq = 0;
+    if (n == 0)
+        return 0;
+    if (!reserve(s, n, &seq, &e))
+        return mg_fail(s, &e, err);
+    int code = write_all(s, group, seq, false, &e, err);
+    if (code == VALUE_REFUSED && n > 1)
+        return odto_fail(err, -EINVAL, "%s refuses an event", s->what);
+    if (code == VALUE_REFUSED)
+        code = write_all(s, group, seq, true, &e, err);
+    return code == VALUE_REFUSED ? mg_fail(s, &e, err) : code;
 }
 
 int mg_append(void *store, odto_write *w)

@@ -371,7 +371,7 @@ int pg_jobs_stats(void *store, odto_jobs_stats *out, odto_error *err)
     odto_error own = {0};
     pg_conn *c = NULL;
     pg_args a = {0};
-    PGresult *r = ask(s, PG_STATS, false, &a, &c, &own, "the counts of jobs can't be read");
+    PGresult *r = ask(s, PG_STATS, true, &a, &c, &own, "the counts of jobs can't be read");
     if (r != NULL) {
         *out = (odto_jobs_stats){.pending = pg_get_int(r, 0, 0),
                                  .executing = pg_get_int(r, 0, 1),
