@@ -459,9 +459,10 @@ int route_publish(odto_route *r, odto_event *const *events, size_t n, uint32_t f
         abort();
     if (n)
         return r->ops->publish(r, events, n, flags, done, arg, cancel);
-    if (done)
+    int rc = r->ops->refuses ? r->ops->refuses(r) : 0;
+    if (!rc && done)
         done(arg, 0);
-    return 0;
+    return rc;
 }
 
 void route_pause(odto_route *r, bool paused)

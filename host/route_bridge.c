@@ -328,6 +328,17 @@ static int bridge_publish(odto_route *r, odto_event *const *events, size_t n, ui
     return rc;
 }
 
+static int refuses(odto_route *r)
+{
+    struct route_bridge *b = r->bridge;
+    if (b->spool)
+        return 0;
+    call_begin(r, 0);
+    int rc = b->iface->publish(b->self, r->topic, NULL, 0, NULL, NULL);
+    call_end(r, 0, 0);
+    return rc == -EAGAIN ? 0 : rc; /* many are under way: no reason that stays */
+}
+
 /* ---- the forwarder ------------------------------------------------------------------------- */
 
 static void on_forwarded(void *arg, int result)
@@ -510,6 +521,7 @@ static void bridge_configured(odto_route *r, const struct route_config *c)
 
 static const struct route_ops bridge_ops = {
     .publish = bridge_publish,
+    .refuses = refuses,
     .acked = bridge_acked,
     .group_dropped = bridge_group_dropped,
     .attached = wake_for_group,

@@ -102,6 +102,8 @@ struct settled {
 struct route_ops {
     int (*publish)(odto_route *r, odto_event *const *events, size_t n, uint32_t flags,
                    odto_publish_done *done, void *arg, const bool *cancel);
+    /* What a publish would be refused with now, 0 for nothing; no lock held. NULL: nothing. */
+    int (*refuses)(odto_route *r);
     /* Acknowledged; no lock held. NULL: nothing to do. */
     void (*acked)(odto_route *r, const struct settled *s, size_t n);
     /* Leases about to be handed out; no lock held. NULL: nothing to do. */

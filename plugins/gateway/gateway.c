@@ -190,6 +190,11 @@ static void health(void *self, odto_health *out)
                  strerror(__atomic_load_n(&g->disk_error, __ATOMIC_RELAXED))); /* a hint as well */
         return;
     }
+    if (g->host->api->publish(g->host, g->created, NULL, 0, 0, NULL, NULL) == -ENOTCONN) {
+        snprintf(out->reason, sizeof out->reason,
+                 "the broker of the route jobs.created is away or refuses it, and the route has no spool");
+        return;
+    }
     g->host->api->route_stats(g->created, &stats);
     if (stats.capacity > 0 && stats.depth >= stats.capacity) {
         snprintf(out->reason, sizeof out->reason, "the route jobs.created is full (%llu events wait)",

@@ -343,9 +343,31 @@ def _():
         try:
             host.gateway.post("/jobs", odto.job())  # the broker blocks a connection that publishes
             odto.wait_until(lambda: host.gateway.post("/jobs", odto.job()).status == 503, 10, "503 while blocked")
+            not_ready(host)
         finally:
             b.block(False)
         odto.wait_until(lambda: host.gateway.post("/jobs", odto.job()).status == 202, 10, "accepted again")
+        odto.check(host.gateway.ready(), "ready again")
+
+
+@suite.test("without a spool, an idle gateway is as ready as its broker is there")
+def _():
+    b = broker()
+    with odto.Host(gateway_only(b.url, give_up="300ms")) as host:
+        odto.check(host.gateway.ready(), "ready")
+        b.shutdown()
+        odto.wait_until(lambda: not host.gateway.ready(), 20, "not ready while the broker is away")
+        not_ready(host)
+        b.start()
+        odto.wait_until(host.gateway.ready, 30, "ready again")
+        submit(host, 1)
+
+
+def not_ready(host):
+    r = host.gateway.get("/healthz")
+    odto.equal(r.status, 503)
+    odto.equal(r.json["status"], "not_ready")
+    odto.contains(r.json["reason"], "the broker of the route jobs.created is away")
 
 
 @suite.test("a returned message is a failure, not a success; the queue is declared again")

@@ -614,6 +614,10 @@ START_TEST(readiness)
     gateway_plugin.ops->health(f.self, &h);
     ck_assert(!h.ready && strstr(h.reason, "full"));
     f.route_stats.depth = 0;
+    f.publish_rc = -ENOTCONN;
+    gateway_plugin.ops->health(f.self, &h);
+    ck_assert(!h.ready && strstr(h.reason, "broker"));
+    f.publish_rc = 0;
     f.publish_result = -ENOSPC;
     odto_test_post(&f, "/jobs", JOB);
     ck_assert_uint_eq(f.health_changes, 1);

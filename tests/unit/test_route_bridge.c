@@ -36,7 +36,7 @@ static int fake_publish(void *self, const char *topic, odto_event *const *events
     (void)topic;
     pthread_mutex_lock(&f->lock);
     int rc = f->refuse, answer = f->answer;
-    bool hold = f->hold && !rc;
+    bool hold = f->hold && !rc && n;
     for (size_t i = 0; !rc && !answer && i < n; i++)
         f->published[f->n_published++ % MOST] = number_of(events[i]);
     if (hold) {
@@ -44,7 +44,7 @@ static int fake_publish(void *self, const char *topic, odto_event *const *events
         f->held_arg[f->n_held++] = arg;
     }
     pthread_mutex_unlock(&f->lock);
-    if (!rc && !hold)
+    if (!rc && !hold && n)
         done(arg, answer);
     return rc;
 }
@@ -211,8 +211,12 @@ START_TEST(publishing_is_done_when_the_bridge_says_so)
     route_get_stats(route, &s);
     ck_assert_uint_eq(s.depth, 0);
     ck_assert_uint_eq(s.published, 1);
+    ck_assert_int_eq(route_publish(route, NULL, 0, 0, NULL, NULL, NULL), 0);
     fake.refuse = -ENOTCONN;
     ck_assert_int_eq(publish_number(pool, route, 8, 0, on_done, NULL), -ENOTCONN);
+    ck_assert_int_eq(route_publish(route, NULL, 0, 0, on_done, NULL, NULL), -ENOTCONN);
+    fake.refuse = -EAGAIN;
+    ck_assert_int_eq(route_publish(route, NULL, 0, 0, NULL, NULL, NULL), 0);
     ck_assert_int_eq(atomic_load(&done_calls), 1);
     ck_assert_int_eq(route_remote_depth(route), 42);
 }

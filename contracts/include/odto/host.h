@@ -86,8 +86,9 @@ struct odto_host_api {
     void (*event_ref)(odto_event *e);
     void (*event_unref)(odto_event *e);
     /* Publish n events. On 0 the route holds a reference of its own of each, beside the caller's, and done
-     * comes; else nothing happened: -EAGAIN full, -ENOSPC/-EIO disk, -ECANCELED stopping. done may be NULL.
-     */
+     * comes; else nothing happened: -EAGAIN full, -ENOSPC/-EIO disk, -ENOTCONN the broker of a route without
+     * a spool is away, -ECANCELED stopping. done may be NULL. With n = 0 nothing is published: 0, or what
+     * refuses events now for another reason than that there are many. */
     int (*publish)(odto_host *h, odto_route *r, odto_event *const *events, size_t n, uint32_t flags,
                    odto_publish_done *done, void *arg);
     void (*settle)(odto_host *h, const odto_lease *leases, size_t n, odto_verdict v, const char *why);
@@ -174,7 +175,8 @@ typedef struct odto_bridge_iface {
     uint32_t size;
     /* Same contract as host publish; done only after the other side confirmed. -EAGAIN: too much is under
      * way; -ENOTCONN: the other side is away. What was accepted and then can't be confirmed for long ends
-     * with a negative done; it may arrive all the same. */
+     * with a negative done; it may arrive all the same. With n = 0, done is NULL and only the answer counts.
+     */
     int (*publish)(void *self, const char *topic, odto_event *const *events, size_t n,
                    odto_publish_done *done, void *arg);
     /* Deliver to *sink (copied) from now on; connecting and reconnecting is the bridge's. After unsubscribe

@@ -119,10 +119,10 @@ int sender_publish(mesh *m, const char *topic, odto_event *const *events, size_t
     int rc;
     pthread_mutex_lock(&m->lock);
     struct call *c = choose(m, topic, &rc);
-    if (c)
+    if (c && n)
         c->state = CALL_SENDING;
     pthread_mutex_unlock(&m->lock);
-    if (!c)
+    if (!c || !n)
         return rc;
     nng_msg *msg = NULL;
     rc = wire_pack(topic, events, n, &msg);

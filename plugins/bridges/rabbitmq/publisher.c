@@ -525,9 +525,20 @@ static int refusal(const publisher *p, int topic, size_t n, uint64_t bytes)
     return full && p->queued_events ? -EAGAIN : 0;
 }
 
+/* What events would be refused with now. */
+static int asked(publisher *p, const char *topic)
+{
+    pthread_mutex_lock(&p->lock);
+    int rc = refusal(p, topic_of(p, topic), 0, 0);
+    pthread_mutex_unlock(&p->lock);
+    return rc;
+}
+
 int publisher_publish(publisher *p, const char *topic, odto_event *const *events, size_t n,
                       odto_publish_done *done, void *arg)
 {
+    if (!n)
+        return asked(p, topic);
     struct pub_batch *b = malloc(sizeof *b + n * sizeof b->items[0]);
     uint64_t bytes = 0;
     if (!b)
