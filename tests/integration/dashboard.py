@@ -122,11 +122,11 @@ def _():
         t.keys("\x15", "echo", TAB, BACKSPACE, '"n": 1', "}")
         t.shows("valid")
         t.keys(ENTER)
-        s = t.shows("✓ accepted")
+        t.shows("✓ accepted")
         odto.equal(len(fake.posted), 1)
         job = fake.posted[0]
         odto.equal((job["type"], job["status"], job["payload"]), ("echo", "PENDING", {"n": 1}))
-        odto.contains(s.text, job["id"])
+        t.shows(job["id"])
         t.keys(ENTER)
         t.hides("New task")
 
@@ -160,9 +160,8 @@ def _():
     with system(jobs=12) as fake, tui(fake, size=(100, 50)) as t:
         t.shows("Throughput")
         t.keys(DOWN, ENTER)
-        s = t.shows("job.executed")
-        for part in (job_id(10), "Attempts 2", "connection refused by smtp", "job.created", "#1 error", '"payload"', "[31mred"):
-            odto.contains(s.text, part)
+        for part in (job_id(10), "Attempts 2", "connection refused by smtp", "job.created", "#1 error", "job.executed", '"payload"', "[31mred"):
+            t.shows(part)  # a frame comes in pieces
         odto.check(b"\x1b[31mred" not in t.raw(), "the payload's escape sequence is not written")
         t.keys("c")
         t.shows("sent to the terminal")
@@ -184,7 +183,7 @@ def _():
         s = t.shows("]0;owned")
         odto.check(not s.title, "the title is not set")
         odto.check(s.alt, "the alternate screen stays")
-        odto.contains(s.text, "Statistics")
+        t.shows("Statistics")
     fake.close()
 
 
@@ -247,8 +246,8 @@ def _():
         fake.fail["*"] = 503
         t.shows("read model away")
         t.shows("s old")
-        s = t.shows("Unavailable, attempt 3")
-        odto.contains(s.text, "EXECUTING", "the jobs that were known")
+        t.shows("Unavailable, attempt 3")
+        t.shows("EXECUTING")  # the jobs that were known
         fake.fail.clear()
         t.until(lambda s: "away" not in s and " old" not in s, "recovery")
 
@@ -379,9 +378,9 @@ def _():
             t.shows("Nothing is running here")
             t.keys("l")
             t.shows("Remedy")
-            s = t.shows("local host  failed")
+            t.shows("local host  failed")
             for part in ("pods", "error", "the host ended", "manifest line 3: no such key", "failed"):
-                odto.contains(s.text, part)
+                t.shows(part)
     with_state(run)
 
 
@@ -467,9 +466,8 @@ def _():
         t.shows("Throughput")
         t.keys("p")
         t.shows("nothing listens on 127.0.0.1:1")
-        s = t.shows("Something that is needed is missing")
-        odto.contains(s.text, "[FAIL]")
-        odto.contains(s.text, "durability")
+        for part in ("Something that is needed is missing", "[FAIL]", "durability"):
+            t.shows(part)
         t.keys(ESC)
         t.shows("Throughput")
 
@@ -530,19 +528,26 @@ def _():
         odto.equal(out.returncode, 0)
         texts = [e.text for e in xml.etree.ElementTree.fromstring(out.stdout).iter("{http://www.w3.org/2000/svg}text")]
         odto.check("Statistics" in texts and "odto" in texts, f"an SVG picture with its texts: {texts[:20]}")
-        p = subprocess.Popen([PROGRAM, "--plain"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+        p = subprocess.Popen([PROGRAM, "--plain"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
                              env=dict(os.environ, LC_ALL="C.UTF-8", **env))
+        os.set_blocking(p.stdout.fileno(), False)
         seen = ""
-        while "plugin metrics BACKOFF" not in seen:
-            line = p.stdout.readline()
-            odto.check(line, "more lines; so far " + seen)
-            seen += line
-        fake.alerts = []
-        while "alert ServiceDown [metrics] resolved" not in seen:
-            line = p.stdout.readline()
-            odto.check(line, "more lines; so far " + seen)
-            seen += line
-        p.terminate()
+
+        def says(text):
+            nonlocal seen
+            seen += (p.stdout.read() or b"").decode(errors="replace")
+            return text in seen
+
+        try:
+            odto.wait_until(lambda: says("plugin metrics BACKOFF"), 20, "the plugin's line")
+            odto.wait_until(lambda: says("alert ServiceDown [metrics] critical firing"), 20, "the alert's line")
+            fake.alerts = []
+            odto.wait_until(lambda: says("alert ServiceDown [metrics] resolved"), 20, "its end")
+        except odto.Failed:
+            odto.diag(seen)
+            raise
+        finally:
+            p.terminate()
         odto.equal(p.wait(10), 0)
         odto.check("\x1b" not in seen, "no escape sequences")
     out = run("--once", "--json", **{"GATEWAY_URL": "http://127.0.0.1:1", "READ_MODEL_URL": "http://127.0.0.1:1"})

@@ -264,6 +264,31 @@ START_TEST(detail_of_a_job)
 }
 END_TEST
 
+/* All in one millisecond, the events asked for first: steps as they were told, an event behind its step. */
+START_TEST(timeline_of_a_quick_job)
+{
+#define AT "\":\"2026-07-31T14:00:01.000Z\""
+    job_detail *d = calloc(1, sizeof *d);
+    const char *events = "[{\"eventType\":\"job.failed\",\"occurredAt" AT "},"
+                         "{\"eventType\":\"job.validated\",\"occurredAt" AT "},"
+                         "{\"eventType\":\"job.created\",\"occurredAt" AT "}]";
+    const char *text = "{\"id\":\"a\",\"timeline\":[{\"what\":\"created\",\"at" AT "},"
+                       "{\"what\":\"accepted\",\"at" AT "},"
+                       "{\"what\":\"attempt started\",\"attempt\":1,\"at" AT "},"
+                       "{\"what\":\"finished\",\"at" AT "}]}";
+#undef AT
+    static const char *const want[] = {"created",  "job.created",   "accepted",  "attempt started",
+                                       "finished", "job.validated", "job.failed"};
+    ck_assert_int_eq(parse_job_events(S(events), d, NULL), 0);
+    ck_assert_int_eq(parse_job_detail(S(text), d, NULL), 0);
+    ck_assert_int_eq(d->n_events, 7);
+    for (int i = 0; i < 7; i++) {
+        ck_assert_str_eq(d->events[i].type, want[i]);
+    }
+    free(d);
+}
+END_TEST
+
 START_TEST(error_bodies)
 {
     char t[200];
@@ -527,6 +552,7 @@ static void add(TCase *t)
     tcase_add_test(t, jobs_of_a_list);
     tcase_add_test(t, alerts_in_order);
     tcase_add_test(t, detail_of_a_job);
+    tcase_add_test(t, timeline_of_a_quick_job);
     tcase_add_test(t, error_bodies);
     tcase_add_test(t, host_of_metrics);
     tcase_add_test(t, metrics_are_bounded);

@@ -224,10 +224,16 @@ static void read_attempt(json_object *o, int index, attempt_row *a)
     a->finished_ms = get_time(get_any(o, finished));
 }
 
+/* Within a millisecond: the first step, the event "created", further steps, further events. */
+enum { EVENT_CREATED = 1, EVENT_BEHIND = 2 * DETAIL_EVENTS };
+
 static int by_time(const void *x, const void *y)
 {
     const event_row *a = x, *b = y;
-    return a->at_ms < b->at_ms ? -1 : a->at_ms > b->at_ms;
+    if (a->at_ms != b->at_ms) {
+        return a->at_ms < b->at_ms ? -1 : 1;
+    }
+    return a->order < b->order ? -1 : a->order > b->order;
 }
 
 static void sort_events(job_detail *d)
@@ -253,6 +259,7 @@ static void read_timeline(json_object *list, job_detail *d)
             snprintf(e->service, sizeof e->service, "%s", outcome);
         }
         e->at_ms = get_time(get(o, "at"));
+        e->order = 2 * (int)i; /* as the read model tells them */
     }
     sort_events(d);
 }
@@ -312,6 +319,8 @@ int parse_job_events(odto_slice body, job_detail *d, odto_error *err)
         get_text(get(o, "eventId"), e->id, sizeof e->id);
         get_text(get(get(o, "producer"), "service"), e->service, sizeof e->service);
         e->at_ms = get_time(get(o, "occurredAt"));
+        /* the newest comes first; all but the first event tell how a step ended */
+        e->order = strcmp(e->type, "job.created") ? EVENT_BEHIND + (int)(n - i) : EVENT_CREATED;
     }
     sort_events(d);
     json_object_put(root);

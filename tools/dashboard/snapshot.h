@@ -115,6 +115,7 @@ typedef struct attempt_row {
 typedef struct event_row {
     char type[32], id[40], service[40];
     int64_t at_ms;
+    int order; /* within a millisecond */
 } event_row;
 
 /* One job with everything that is known of it. */
