@@ -22,9 +22,9 @@ def in_thread(name):
     return (lambda fn: fn) if ISOLATED else suite.test(name)
 
 
-def manifest(folder):
+def manifest(folder, canary="200ms"):
     return odto.Manifest({
-        "host": {"shutdown_timeout": "5s", "canary": "200ms", "probe_timeout": f"{odto.SLOW:g}s"},
+        "host": {"shutdown_timeout": "5s", "canary": canary, "probe_timeout": f"{odto.SLOW:g}s"},
         "log": {"level": "info"},
         "route fixture.in": {"transport": "memory"},
         "plugin fixture": {"module": str(folder / "fixture.so"), "listen": f"127.0.0.1:{odto.free_port()}",
@@ -36,10 +36,10 @@ def manifest(folder):
 class Running:
     """A host with the fixture; self.ask() is what it serves, self.reload() the verdict."""
 
-    def __init__(self):
+    def __init__(self, **keys):
         self.host = odto.Host(manifest=odto.Manifest({}), wait=False)
         self.so = self.host.dir / "fixture.so"
-        self.host.manifest = manifest(self.host.dir)
+        self.host.manifest = manifest(self.host.dir, **keys)
 
     def __enter__(self):
         fixture.build(self.so, build_name="old")
@@ -126,10 +126,10 @@ def _():
             odto.equal(r.metric('odto_plugin_generation{plugin="fixture"}'), i)
 
 
-def bad(name, faults, *words):
+def bad(name, faults, *words, **keys):
     @suite.test("turned away, the old one serves: " + name)
     def _():
-        with Running() as r:
+        with Running(**keys) as r:
             load = Load(r.client)
             fixture.build(r.so, *faults, build_name="bad")
             code, text = r.reload()
@@ -138,6 +138,8 @@ def bad(name, faults, *words):
                 odto.contains(text, w, "verdict")
             odto.equal(r.ask()["build"], "old")
             load.end()
+            r.host.manifest["host"]["canary"] = "200ms"
+            r.host.write()
             fixture.build(r.so, build_name="mended")
             code, text = r.reload()
             odto.equal(code, 0, text)
@@ -151,8 +153,9 @@ bad("hang in init", ["INIT_HANG"], "did not end within")
 bad("an option the manifest lacks", ["NEEDS_OPTION"], "brand_new")
 bad("start fails", ["START_FAIL"], "rolled-back", "refuses to start")
 bad("never ready", ["NEVER_READY"], "rolled-back", "did not become ready")
-bad("sick in the canary window", ["CANARY"], "rolled-back", "canary")
-bad("sick in the canary window, and it hangs in stop", ["CANARY", "STOP_HANG"], "rolled-back", "canary")
+long_enough = f"{2 * odto.SLOW:g}s"  # for the load to be served in it; that makes the copy sick
+bad("sick in the canary window", ["CANARY"], "rolled-back", "canary", canary=long_enough)
+bad("sick in the canary window, and it hangs in stop", ["CANARY", "STOP_HANG"], "rolled-back", "canary", canary=long_enough)
 
 
 def verdict(name, faults, action, result, step, reason, status, paused):
