@@ -118,6 +118,16 @@ static void unreachable(relay *r, const char *why)
     relay_over(r, BAD_GATEWAY, reason);
 }
 
+/* lws says of an answer only that it is not 101. */
+static void not_connected(relay *r, struct lws *wsi, const char *why)
+{
+    char text[128];
+    unsigned status = lws_http_client_http_response(wsi);
+    snprintf(text, sizeof text,
+             "it refuses with status %u: see its allowed_hosts, allowed_origins and auth_token", status);
+    unreachable(r, status >= 400 ? text : why ? why : "no connection");
+}
+
 static bool put_header(char **p, const char *end, const char *name, const char *value)
 {
     if (!value[0])
@@ -272,7 +282,7 @@ static int broker_event(client_conn *conn, struct lws *wsi, int reason, void *in
         keep_close(r, in, n);
         return 0;
     case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
-        unreachable(r, in ? in : "no connection");
+        not_connected(r, wsi, in);
         return 0;
     case LWS_CALLBACK_CLIENT_CLOSED:
         r->open = false;

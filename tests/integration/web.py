@@ -443,6 +443,7 @@ def _(w):
             s = WebSocket(h.port, "/ws" + q)
             odto.equal(s.close_code(), 1014, q)
             s.close()
+        odto.contains(h.log, "it refuses with status 403: see its allowed_hosts")
         port = b.port
     b = Broker()
     with Web(broker=b.port) as h:
