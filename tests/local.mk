@@ -24,4 +24,5 @@ include tests/integration/processor.mk
 include tests/integration/pty.mk
 include tests/bridges.mk
 include tests/browser/local.mk
+include tests/k8s/local.mk
 include tests/unit/pty.mk
