@@ -103,8 +103,8 @@ class Up:
             say(f"  {name:<30} 127.0.0.1:{server.port}")
         say(f"  {'RabbitMQ management':<30} http://127.0.0.1:{rabbit.api_port} (guest, guest)")
         self.env = {"RABBITMQ_URL": rabbit.url, "POSTGRES_URL": pg.url, "REDIS_URL": cache.url, "MONGO_URL": log.url}
-        password, alerts, metrics = secrets.token_hex(), usual(9093), usual(9090)
         if self.monitoring:
+            password, alerts, metrics = secrets.token_hex(), usual(9093), usual(9090)
             self.env.update({"ALERTMANAGER_URL": f"http://127.0.0.1:{alerts}", "PROMETHEUS_URL": f"http://127.0.0.1:{metrics}",
                              "WEBHOOK_PASSWORD": password})
         self.roles = [Role(*r, self.dir, self.env) for r in ROLES]
