@@ -1,7 +1,7 @@
 /* bench_pty.c — how fast terminals are over WebSockets.
  *
- *   bench_pty --port N [--file F] [--json] [--keys N] [--flood] throughput|echo|interrupt
- *   bench_pty [--file F] ceiling
+ *   bench_pty --port N [--file F] [--json] [--keys N] [--flood] [--poll] throughput|echo|interrupt
+ *   bench_pty [--file F] ceiling | [--keys N] [--poll] relay
  *
  * A client of the terminal broker (odto.pty.v1, or --json) whose sessions run sh with the prompt "sh>":
  *   throughput  cat of F, from the command to the last byte
@@ -9,15 +9,19 @@
  *               writes without end and is read as fast as it comes
  *   interrupt   Ctrl-C in yes, to the last byte of it
  *   ceiling     cat of F, read from the terminal itself: what no broker can be faster than
+ *   relay       echo through a process that does nothing but carry bytes between a connection and a terminal
+ * --poll: the client does not sleep while it waits, so what it takes to wake it is not part of the figure.
  * Prints one line of "name value" pairs. */
 #include "hist.h"
 
 #include <odto/base.h>
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -38,7 +42,7 @@ enum {
 
 typedef struct client {
     int fd;
-    bool json;
+    bool json, poll;
     unsigned char *buf;
     size_t at, n;
     uint64_t offset, acked;
@@ -80,6 +84,16 @@ static void frame_send(client *c, const void *data, size_t n)
     send_all(c->fd, f, head + 4 + n);
 }
 
+/* poll: without going to sleep, whose end takes 20 to 50 us of an idle machine. */
+static ssize_t receive(int fd, void *to, size_t n, bool poll)
+{
+    ssize_t k;
+    do
+        k = recv(fd, to, n, poll ? MSG_DONTWAIT : 0);
+    while (k < 0 && poll && errno == EAGAIN);
+    return k;
+}
+
 static void more(client *c)
 {
     if (c->at && c->at == c->n)
@@ -89,7 +103,7 @@ static void more(client *c)
         c->n -= c->at;
         c->at = 0;
     }
-    ssize_t k = recv(c->fd, c->buf + c->n, BUFFER - c->n, 0);
+    ssize_t k = receive(c->fd, c->buf + c->n, BUFFER - c->n, c->poll);
     if (k <= 0) {
         fprintf(stderr, "bench_pty: the connection ended; last: %.*s\n", (int)c->n_tail, c->tail);
         exit(1);
@@ -255,6 +269,13 @@ static void *flood_read(void *arg)
     return NULL;
 }
 
+static void print_keys(int keys, const hist *h)
+{
+    printf("keys %d p50_us %.1f p90_us %.1f p99_us %.1f max_us %.1f\n", keys,
+           (double)hist_quantile(h, 0.5) / 1e3, (double)hist_quantile(h, 0.9) / 1e3,
+           (double)hist_quantile(h, 0.99) / 1e3, (double)h->max / 1e3);
+}
+
 static void echo(client *c, int keys)
 {
     hist *h = calloc(1, sizeof *h);
@@ -271,9 +292,7 @@ static void echo(client *c, int keys)
         expect(c, key);
         hist_add(h, odto_now_ns() - begin);
     }
-    printf("keys %d p50_us %.1f p90_us %.1f p99_us %.1f max_us %.1f\n", keys,
-           (double)hist_quantile(h, 0.5) / 1e3, (double)hist_quantile(h, 0.9) / 1e3,
-           (double)hist_quantile(h, 0.99) / 1e3, (double)h->max / 1e3);
+    print_keys(keys, h);
     free(h);
 }
 
@@ -308,22 +327,87 @@ static void interrupt(client *c)
     printf("times 10 max_ms %.2f\n", most);
 }
 
-static void ceiling(const char *file)
+/* cat in a terminal: of the file, or NULL: of what is typed. */
+static pid_t cat_begin(const char *file, int *master)
 {
-    static char buf[64 * 1024];
     char name[64];
-    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (master < 0 || grantpt(master) || unlockpt(master) || ptsname_r(master, name, sizeof name))
+    *master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (*master < 0 || grantpt(*master) || unlockpt(*master) || ptsname_r(*master, name, sizeof name))
         fail("bench_pty: terminal");
-    int64_t begin = odto_now_ns();
     pid_t pid = fork();
     if (!pid) {
         setsid();
         int slave = open(name, O_RDWR);
+        dup2(slave, 0);
         dup2(slave, 1);
         execlp("cat", "cat", file, (char *)NULL);
         _exit(127);
     }
+    return pid;
+}
+
+static void carry(int from, int to)
+{
+    char buf[4096];
+    ssize_t n = read(from, buf, sizeof buf);
+    if (n <= 0 || write(to, buf, (size_t)n) != n)
+        _exit(0);
+}
+
+/* In a process of its own, until the connection ends. */
+static void relay_main(int listener)
+{
+    int master, fd = accept(listener, NULL, NULL), one = 1;
+    cat_begin(NULL, &master);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = master, .events = POLLIN}};
+    while (poll(p, 2, -1) > 0) {
+        if (p[0].revents)
+            carry(fd, master);
+        if (p[1].revents)
+            carry(master, fd);
+    }
+    _exit(0);
+}
+
+static void relay(int keys, bool polls)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    hist *h = calloc(1, sizeof *h);
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (!h || bind(listener, (struct sockaddr *)&a, n) || listen(listener, 1) ||
+        getsockname(listener, (struct sockaddr *)&a, &n))
+        fail("bench_pty: relay");
+    pid_t pid = fork();
+    if (!pid)
+        relay_main(listener);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(fd, (struct sockaddr *)&a, n))
+        fail("bench_pty: relay");
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    for (int i = 0; i < keys; i++) {
+        struct timespec gap = {0, KEY_GAP_NS};
+        char key = (char)('a' + i % 26), back = 0;
+        nanosleep(&gap, NULL);
+        int64_t begin = odto_now_ns();
+        send_all(fd, &key, 1);
+        if (receive(fd, &back, 1, polls) != 1 || back != key)
+            fail("bench_pty: relay");
+        hist_add(h, odto_now_ns() - begin);
+    }
+    print_keys(keys, h);
+    close(fd);
+    waitpid(pid, NULL, 0);
+    free(h);
+}
+
+static void ceiling(const char *file)
+{
+    static char buf[64 * 1024];
+    int master;
+    int64_t begin = odto_now_ns();
+    pid_t pid = cat_begin(file, &master);
     size_t bytes = 0;
     for (ssize_t n; (n = read(master, buf, sizeof buf)) > 0;)
         bytes += (size_t)n;
@@ -336,15 +420,18 @@ static void ceiling(const char *file)
 typedef struct options {
     int port, keys;
     const char *file;
-    bool json, flood;
+    bool json, flood, poll;
 } options;
 
 static bool options_read(options *o, int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"port", required_argument, NULL, 'p'}, {"file", required_argument, NULL, 'f'},
-        {"json", no_argument, NULL, 'j'},       {"keys", required_argument, NULL, 'k'},
-        {"flood", no_argument, NULL, 'F'},      {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {{"port", required_argument, NULL, 'p'},
+                                          {"file", required_argument, NULL, 'f'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"keys", required_argument, NULL, 'k'},
+                                          {"flood", no_argument, NULL, 'F'},
+                                          {"poll", no_argument, NULL, 'P'},
+                                          {NULL, 0, NULL, 0}};
     for (int k; (k = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         if (k == 'p')
             o->port = atoi(optarg);
@@ -356,6 +443,8 @@ static bool options_read(options *o, int argc, char **argv)
             o->keys = atoi(optarg) < KEYS_MAX ? atoi(optarg) : KEYS_MAX;
         else if (k == 'F')
             o->flood = true;
+        else if (k == 'P')
+            o->poll = true;
         else
             return false;
     }
@@ -366,8 +455,8 @@ int main(int argc, char **argv)
 {
     options o = {.keys = 1000, .file = "/dev/null"};
     if (!options_read(&o, argc, argv)) {
-        fprintf(stderr, "usage: bench_pty --port N [--file F] [--json] [--keys N] [--flood] "
-                        "throughput|echo|interrupt|ceiling\n");
+        fprintf(stderr, "usage: bench_pty --port N [--file F] [--json] [--keys N] [--flood] [--poll] "
+                        "throughput|echo|interrupt|ceiling|relay\n");
         return 2;
     }
     const char *what = argv[optind];
@@ -375,7 +464,12 @@ int main(int argc, char **argv)
         ceiling(o.file);
         return 0;
     }
+    if (!strcmp(what, "relay")) {
+        relay(o.keys, o.poll);
+        return 0;
+    }
     client *c = client_open(o.port, o.json);
+    c->poll = o.poll;
     if (!strcmp(what, "throughput"))
         throughput(c, o.file);
     else if (!strcmp(what, "echo") && o.flood)

@@ -520,7 +520,8 @@ static void wait_done(load *l, int *fd)
         l->t_done = odto_now_ns();
         if (l->done_now >= l->accepted)
             return;
-        usleep(2000);
+        /* asking costs what is measured: a fifth of PostgreSQL's time when it was asked every 2 ms */
+        usleep(l->accepted - l->done_now > 1000 ? 20000 : 2000);
     } while (l->t_done < until);
 }
 

@@ -429,50 +429,58 @@ def postgres_store():
             row("whole path of a host with jobs in PostgreSQL", got["done_per_second"], "jobs/s", 3000, 8000)
 
 
+def bench_pty(*args):
+    """Figures that bench_pty prints, by name: the median of five runs."""
+    runs = []
+    for _ in range(5):
+        done = subprocess.run([str(odto.BUILD / "tests" / "bench" / "bench_pty"), *args], capture_output=True, text=True, timeout=300)
+        if done.returncode:
+            raise odto.Failed(f"bench_pty {args}: {done.stdout} {done.stderr}")
+        words = done.stdout.split()
+        runs.append(dict(zip(words[::2], map(float, words[1::2]))))
+    return {k: statistics.median(r[k] for r in runs) for k in runs[0]}
+
+
 def terminals():
     """Terminals over WebSockets. ttyd is not in Debian 12: its figures were measured elsewhere, on 2 virtual CPUs of the same kind."""
     from terminal import Broker
-    program = odto.BUILD / "tests" / "bench" / "bench_pty"
-
-    def ask(*args):
-        """Figures that bench_pty prints, by name: the median of five runs."""
-        runs = []
-        for _ in range(5):
-            done = subprocess.run([str(program), *args], capture_output=True, text=True, timeout=300)
-            if done.returncode:
-                raise odto.Failed(f"bench_pty {args}: {done.stdout} {done.stderr}")
-            words = done.stdout.split()
-            runs.append(dict(zip(words[::2], map(float, words[1::2]))))
-        return {k: statistics.median(r[k] for r in runs) for k in runs[0]}
     ends = {"disconnect_grace": "0", "idle_timeout": "0", "kill_grace": "200ms"}  # with its connection: floods do not go on
     with tempfile.NamedTemporaryFile() as text, Broker({"per_ip_cap": 500, "global_cap": 500, **ends}) as b:
         text.write((b"%099d\n" % 7) * 1_000_000)
         text.flush()
         port, file = ("--port", str(b.port)), ("--file", text.name)
-        most = ask(*file, "ceiling")["mb_s"]
-        r = ask(*port, *file, "throughput")
+        most = bench_pty(*file, "ceiling")["mb_s"]
+        r = bench_pty(*port, *file, "throughput")
         row("terminal: cat of 100 MB to one client", r["mb_s"], "MB/s", 60, 80,
             f"read from the terminal itself {most:.0f}; ttyd elsewhere 63-81; {r['frame']:,.0f} bytes a frame")
-        row("  the same, JSON protocol", ask(*port, *file, "--json", "throughput")["mb_s"], "MB/s", beside="no floor")
-        r = ask(*port, "echo")
-        row("terminal: key to echo p50", r["p50_us"], "us", 100, 80, "ttyd elsewhere 73-93", more=False)
-        row("terminal: key to echo p99", r["p99_us"] / 1e3, "ms", 1, 0.5, "ttyd elsewhere 0.35-0.63 quiet, 2-5 loaded", more=False)
-        r = ask(*port, "--flood", "echo")
+        row("  the same, JSON protocol", bench_pty(*port, *file, "--json", "throughput")["mb_s"], "MB/s", beside="no floor")
+        for polls in (["--poll"], []):
+            r, least = bench_pty(*port, *polls, "echo"), bench_pty(*polls, "relay")
+            row("terminal: key to echo p50" if polls else "  the same to a client that sleeps while it waits", r["p50_us"], "us",
+                *((100, 80) if polls else ()), beside=f"carried by a process that does nothing else {least['p50_us']:.0f}; "
+                f"ttyd elsewhere 73-93", more=False)
+        row("terminal: key to echo p99", r["p99_us"] / 1e3, "ms", 1, 0.5, f"carried {least['p99_us'] / 1e3:.2f}; "
+            "ttyd elsewhere 0.35-0.63 quiet, 2-5 loaded", more=False)
+        r = bench_pty(*port, "--flood", "echo")
         row("terminal: key to echo p99 while another session floods", r["p99_us"] / 1e3, "ms", 5, 2, f"p50 {r['p50_us'] / 1e3:.2f} ms",
             more=False)
-        row("terminal: Ctrl-C in yes to its last byte", ask(*port, "interrupt")["max_ms"], "ms", 100, 20, "the longest of ten", more=False)
+        r = bench_pty(*port, "interrupt")
+        row("terminal: Ctrl-C in yes to its last byte", r["max_ms"], "ms", 100, 20, "the longest of ten", more=False)
     terminals_idle()
     terminals_restore()
 
 
 def terminals_idle():
     from terminal import Broker
-    with Broker({"per_ip_cap": 500, "global_cap": 500, "kill_grace": "200ms"}) as b:
+    with Broker({"per_ip_cap": 1000, "global_cap": 1000, "kill_grace": "200ms"}) as b:
         first = b.binary().expect("sh>")
         before, threads = b.rss(), b.threads()
         held = [b.binary().expect("sh>") for _ in range(100)]
         row("terminal: memory of the host a session (100 idle ones)", (b.rss() - before) / 1024 / 100, "KiB", 600, 200,
             f"{b.threads() - threads} threads more; ttyd elsewhere 14 KiB and a thread, without a screen of its own", more=False)
+        held += [b.binary().expect("sh>") for _ in range(700)]
+        row("terminal: key to echo p50 among 800 idle sessions", bench_pty("--port", str(b.port), "--poll", "echo")["p50_us"], "us",
+            beside="no floor", more=False)
         for c in [first, *held]:
             c.close()
 
