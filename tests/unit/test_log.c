@@ -159,70 +159,107 @@ START_TEST(levels)
 }
 END_TEST
 
-/* Waits for the beginning of a second, so that a burst falls into one. */
-static void second_begins(void)
+/* Waits for the beginning of a second, so that a burst falls into one: which it is. */
+static int64_t second_begins(void)
 {
     int64_t ns = odto_now_ns();
     struct timespec t = {0, (long)(ODTO_SEC - ns % ODTO_SEC) % (long)ODTO_SEC};
     nanosleep(&t, NULL);
+    return odto_now_ns() / ODTO_SEC;
+}
+
+typedef struct bursts {
+    log_sink *l;
+    log_source *s, *other;
+    size_t one, two, all; /* lines after each */
+} bursts;
+
+static void bursts_end(bursts *b)
+{
+    log_source_free(b->s);
+    if (b->other)
+        log_source_free(b->other);
+    log_close(b->l);
+    unlink(file);
+}
+
+/* What is written, within one second; anew where the machine stood still meanwhile. */
+static bursts within_a_second(uint32_t rate, void (*write)(bursts *b))
+{
+    for (;;) {
+        bursts b = {.l = sink(LOG_LOGFMT, rate)};
+        b.s = log_source_new(b.l, "noisy", 1);
+        int64_t second = second_begins();
+        write(&b);
+        if (odto_now_ns() / ODTO_SEC == second)
+            return b;
+        bursts_end(&b);
+    }
+}
+
+static void write_noise(bursts *b)
+{
+    b->other = log_source_new(b->l, "quiet", 1);
+    for (int i = 0; i < 1000; i++)
+        log_write(b->s, ODTO_INFO, NULL, "one template %d", i);
+    b->one = lines(content());
+    for (int i = 0; i < 200; i++)
+        log_write(b->s, ODTO_INFO, NULL, "another template %d", i);
+    b->two = lines(content());
+    log_write(b->other, ODTO_INFO, NULL, "still here");
+    log_write(b->s, ODTO_ERROR, NULL, "an error is not lost among them");
+    b->all = lines(content());
 }
 
 START_TEST(rate_is_limited_and_summed_up)
 {
-    log_sink *l = sink(LOG_LOGFMT, 100);
-    log_source *s = log_source_new(l, "noisy", 1), *other = log_source_new(l, "quiet", 1);
-    second_begins();
-    for (int i = 0; i < 1000; i++)
-        log_write(s, ODTO_INFO, NULL, "one template %d", i);
-    ck_assert_uint_eq(lines(content()), 50); /* half of the rate for one template */
-    for (int i = 0; i < 200; i++)
-        log_write(s, ODTO_INFO, NULL, "another template %d", i);
-    ck_assert_uint_eq(lines(content()), 100);
-    log_write(other, ODTO_INFO, NULL, "still here");
-    log_write(s, ODTO_ERROR, NULL, "an error is not lost among them");
-    ck_assert_uint_eq(lines(content()), 102);
+    bursts b = within_a_second(100, write_noise);
+    log_sink *l = b.l;
+    ck_assert_uint_eq(b.one, 50); /* half of the rate for one template */
+    ck_assert_uint_eq(b.two, 100);
+    ck_assert_uint_eq(b.all, 102);
     second_begins();
     log_tick(l);
     ck_assert_ptr_nonnull(
         strstr(content(), "1100 lines were suppressed by the rate limit of 100 lines a second"));
-    log_write(s, ODTO_INFO, NULL, "one template %d", 0);
+    log_write(b.s, ODTO_INFO, NULL, "one template %d", 0);
     ck_assert_uint_eq(lines(content()), 104);
     log_counts c;
     log_get_counts(l, &c);
     ck_assert_uint_eq(c.suppressed, 1100);
     ck_assert_uint_eq(c.written, 104);
-    log_source_free(s);
-    log_source_free(other);
-    log_close(l);
+    bursts_end(&b);
 }
 END_TEST
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" /* templates at many addresses */
+enum { TEMPLATES = 60, LINES = 4 };
+static char templates[TEMPLATES][16];
+
+static void write_templates(bursts *b)
+{
+    for (int k = 0; k < 2 * LINES * TEMPLATES; k++) /* half of them get through */
+        log_write(b->s, ODTO_INFO, NULL, "the chatty one %d", k);
+    for (int i = 0; i < TEMPLATES; i++) {
+        log_write(b->s, ODTO_ERROR, NULL, templates[i], i);
+        for (int k = 0; k < LINES; k++)
+            log_write(b->s, ODTO_INFO, NULL, templates[i], k);
+    }
+}
+
 /* A template that is over its half of the rate takes nothing from the others, wherever their strings lie in
  * memory. */
 START_TEST(templates_do_not_share_a_limit)
 {
-    enum { TEMPLATES = 60, LINES = 4 };
-    static char fmts[TEMPLATES][16];
-    log_sink *l = sink(LOG_LOGFMT, 2 * LINES * TEMPLATES);
-    log_source *s = log_source_new(l, "many", 1);
     for (int i = 0; i < TEMPLATES; i++)
-        snprintf(fmts[i], sizeof(fmts[i]), "m%d %%d", i);
-    second_begins();
-    for (int k = 0; k < 2 * LINES * TEMPLATES; k++) /* half of them get through */
-        log_write(s, ODTO_INFO, NULL, "the chatty one %d", k);
-    for (int i = 0; i < TEMPLATES; i++) {
-        log_write(s, ODTO_ERROR, NULL, fmts[i], i);
-        for (int k = 0; k < LINES; k++)
-            log_write(s, ODTO_INFO, NULL, fmts[i], k);
-    }
+        snprintf(templates[i], sizeof(templates[i]), "m%d %%d", i);
+    bursts b = within_a_second(2 * LINES * TEMPLATES, write_templates);
     log_counts c;
-    log_get_counts(l, &c);
+    log_get_counts(b.l, &c);
     ck_assert_uint_eq(c.suppressed, LINES * TEMPLATES);
     ck_assert_uint_eq(lines(content()), LINES * TEMPLATES * 2 + TEMPLATES);
-    log_source_free(s);
-    log_close(l);
+    bursts_end(&b);
 }
 END_TEST
 #pragma GCC diagnostic pop
