@@ -9,7 +9,7 @@ ODTO_YES=${ODTO_YES:-no}
 PACKAGES_BUILD="build-essential autoconf automake libtool autoconf-archive pkg-config
  libjson-c-dev libmicrohttpd-dev libsqlite3-dev libinih-dev libcurl4-openssl-dev libpcre2-dev nettle-dev libelf-dev
  libnng-dev libwebsockets-dev libev-dev libncurses-dev libvterm-dev"
-PACKAGES_DRIVERS="libpq-dev libhiredis-dev libmongoc-dev librabbitmq-dev"
+PACKAGES_DRIVERS="libpq-dev libhiredis-dev libssl-dev libmongoc-dev librabbitmq-dev"
 PACKAGES_TEST="check python3 curl prometheus procps util-linux"
 # what the tests of the cluster, the page and the terminal talk to; without them those tests skip
 PACKAGES_SERVERS="postgresql-15 redis-server rabbitmq-server prometheus-alertmanager chromium

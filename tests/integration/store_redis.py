@@ -4,9 +4,12 @@ import os
 import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import subprocess
+import tempfile
 import urllib.parse
 
 import odto
+import rabbitmq
 import redis
 from odto import check, contains, equal, wait_until
 
@@ -30,8 +33,13 @@ def counted(h, total):
 
 @suite.test("the role's cases")
 def _():
-    with redis.Redis() as r, redis.Redis(password=PASSWORD) as a:
-        odto.run_program("tests/unit/store_redis_cases", {"TEST_REDIS": r.url, "TEST_REDIS_AUTH": auth_url(a)})
+    with tempfile.TemporaryDirectory(prefix="odto-ca-") as ca:
+        rabbitmq.authority(ca)
+        with redis.Redis(tls=ca, args=["--tls-auth-clients", "no"]) as r, redis.Redis(password=PASSWORD) as a:
+            env = {"TEST_REDIS": r.url, "TEST_REDIS_AUTH": auth_url(a)}
+            odto.run_program("tests/unit/store_redis_cases", env)
+            odto.run_program("tests/unit/store_redis_cases", {**env, "TEST_REDIS_TLS": f"rediss://localhost:{r.tls_port}",
+                                                              "TEST_REDIS_CA": f"{ca}/ca.pem"})
 
 
 @suite.test("jobs are counted under the contract's keys, and stay counted when host and server restart")
@@ -106,15 +114,68 @@ def _():
             h.cleanup()
 
 
-@suite.test("TLS is refused with a reason")
+def refusal(settings, *reasons):
+    """A host with such a store is not ready for these reasons."""
+    with odto.Host({"store counters": {"module": "redis", **settings}, "plugin read-model": {"counters": "counters"},
+                    "plugin metrics": {"counters": "counters"}}, wait=False) as h:
+        wait_until(lambda: all(r in h.log for r in reasons), 20, f"the log says {reasons}")
+        wait_until(lambda: h.read_model.get("/readyz").status == 503, 20, "not ready")
+
+
+@suite.test("TLS: both show a certificate; the server goes away and comes back")
 def _():
-    h = odto.Host({"store counters": {"module": "redis", "url": "rediss://127.0.0.1:1"}}, wait=False)
+    with tempfile.TemporaryDirectory(prefix="odto-ca-") as ca:
+        rabbitmq.authority(ca)
+        with redis.Redis(password=PASSWORD, tls=ca) as r:
+            url = f"rediss://:{urllib.parse.quote(PASSWORD, safe='')}@localhost:{r.tls_port}/0"
+            h = host(r)
+            h.env["REDIS_URL"] = url
+            h.manifest["store counters"] |= {"ca_file": f"{ca}/ca.pem", "cert_file": f"{ca}/server.pem", "key_file": f"{ca}/server.key",
+                                             "timeout": "500ms"}
+            with h:
+                for _ in range(300):
+                    h.submit()
+                counted(h, 300)
+                r.kill()
+                h.submit()
+                wait_until(lambda: h.read_model.get("/readyz").status == 503, 20, "not ready without the server")
+                r.start()
+                counted(h, 301)
+                r.freeze()
+                h.submit()
+                wait_until(lambda: "nothing came within 500 ms" in h.log, 20, "the server hangs")
+                r.thaw()
+                counted(h, 302)
+                equal(r.counters(), (302, 302, 0))
+
+
+@suite.test("TLS: who can't be trusted is refused, with the reason")
+def _():
+    with tempfile.TemporaryDirectory(prefix="odto-ca-") as ca:
+        rabbitmq.authority(ca)
+        with redis.Redis(tls=ca, args=["--bind", "127.0.0.1", "127.0.0.2", "--tls-auth-clients", "no"]) as r:
+            tls = f"rediss://localhost:{r.tls_port}"
+            refusal({"url": tls}, "self-signed certificate in certificate chain", "ca_file must hold the authority")
+            refusal({"url": f"rediss://127.0.0.2:{r.tls_port}", "ca_file": f"{ca}/ca.pem"}, "IP address mismatch", "its names")
+            refusal({"url": tls, "ca_file": f"{ca}/none.pem"}, f"ca_file: can't read certificates from {ca}/none.pem")
+            refusal({"url": f"rediss://{r.address}", "ca_file": f"{ca}/ca.pem", "timeout": "300ms"}, "is this the server's tls-port")
+            h = host(r)
+            h.env["REDIS_URL"] = f"rediss://127.0.0.2:{r.tls_port}"
+            h.manifest["store counters"]["verify"] = "no"
+            with h:
+                h.submit()
+                counted(h, 1)
+        with redis.Redis(tls=ca) as r:
+            refusal({"url": f"rediss://localhost:{r.tls_port}", "ca_file": f"{ca}/ca.pem"}, "certificate required", "cert_file")
+
+
+@suite.test("a certificate without its key is refused, with the line")
+def _():
+    h = odto.Host({"store counters": {"module": "redis", "cert_file": "/etc/hostname"}}, wait=False)
     h.write()
-    import subprocess
     done = subprocess.run([str(odto.HOST), "-c", str(h.file), "--check"], capture_output=True, text=True)
     check(done.returncode != 0, "--check fails")
-    contains(done.stderr + done.stdout, "TLS", "the error")
-    contains(done.stderr + done.stdout, "stunnel", "the hint")
+    contains(done.stderr + done.stdout, "cert_file and key_file are given together", "the error")
     h.cleanup()
 
 

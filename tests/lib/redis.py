@@ -12,15 +12,20 @@ from server import Server
 
 
 class Redis(Server):
-    """Every write is on the disk before it is confirmed (appendfsync always) unless durable is false."""
+    """Every write is on the disk before it is confirmed (appendfsync always) unless durable is false. tls: a folder made by
+    rabbitmq.authority(), for rediss:// on tls_port, to clients with a certificate of that authority."""
 
     name = "redis"
 
-    def __init__(self, password=None, durable=True, args=(), **more):
+    def __init__(self, password=None, durable=True, args=(), tls=None, **more):
         if not shutil.which("redis-server"):
             raise odto.Skip("redis-server is not installed (Debian: redis-server)")
         super().__init__(**more)
         self.password, self.durable, self.args = password, durable, list(args)
+        self.tls_port = odto.free_port() if tls else None
+        if tls:
+            self.args += ["--tls-port", str(self.tls_port), "--tls-ca-cert-file", f"{tls}/ca.pem",
+                          "--tls-cert-file", f"{tls}/server.pem", "--tls-key-file", f"{tls}/server.key"]
 
     @property
     def url(self):

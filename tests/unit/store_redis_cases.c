@@ -1,5 +1,6 @@
 /* store_redis_cases.c — the counters role on a real Redis server (TEST_REDIS, one with a password in
- * TEST_REDIS_AUTH), and what the store makes of addresses. */
+ * TEST_REDIS_AUTH; with TEST_REDIS_TLS and TEST_REDIS_CA the store goes to the first one's TLS port), and
+ * what the store makes of addresses. */
 #include "../../plugins/stores/redis/store_redis.h"
 #include "store_util.h"
 
@@ -41,7 +42,11 @@ static long long redis(const char *format, ...)
 static void setup(void)
 {
     redis("FLUSHALL");
-    const char *settings[] = {url_setting("TEST_REDIS"), "dedup_ids=1000", "dedup_window=1h", NULL};
+    const char *ca = getenv("TEST_REDIS_CA");
+    static char ca_file[300]; /* the store keeps it */
+    snprintf(ca_file, sizeof(ca_file), "ca_file=%s", ca != NULL ? ca : "");
+    const char *settings[] = {url_setting(ca != NULL ? "TEST_REDIS_TLS" : "TEST_REDIS"), ca_file,
+                              "dedup_ids=1000", "dedup_window=1h", NULL};
     store_start(&f, settings);
 }
 
@@ -245,14 +250,16 @@ END_TEST
 static const struct {
     const char *url, *host, *user, *password;
     int port, db;
+    bool tls;
 } addresses[] = {
-    {"redis", "redis", NULL, NULL, 6379, 0},
-    {"redis:7000", "redis", NULL, NULL, 7000, 0},
-    {"redis://h", "h", NULL, NULL, 6379, 0},
-    {"redis://h:1/2", "h", NULL, NULL, 1, 2},
-    {"redis://:p%40%2Fx@h:1/", "h", NULL, "p@/x", 1, 0},
-    {"redis://me:p@[::1]:99", "::1", "me", "p", 99, 0},
-    {"redis://me:a@b@h", "h", "me", "a@b", 6379, 0},
+    {"redis", "redis", NULL, NULL, 6379, 0, false},
+    {"redis:7000", "redis", NULL, NULL, 7000, 0, false},
+    {"redis://h", "h", NULL, NULL, 6379, 0, false},
+    {"redis://h:1/2", "h", NULL, NULL, 1, 2, false},
+    {"redis://:p%40%2Fx@h:1/", "h", NULL, "p@/x", 1, 0, false},
+    {"redis://me:p@[::1]:99", "::1", "me", "p", 99, 0, false},
+    {"redis://me:a@b@h", "h", "me", "a@b", 6379, 0, false},
+    {"rediss://me:p@h:1/2", "h", "me", "p", 1, 2, true},
 };
 
 START_TEST(address_good)
@@ -262,6 +269,7 @@ START_TEST(address_good)
     ck_assert_str_eq(a.host, addresses[_i].host);
     ck_assert_int_eq(a.port, addresses[_i].port);
     ck_assert_int_eq(a.db, addresses[_i].db);
+    ck_assert_int_eq(a.tls, addresses[_i].tls);
     ck_assert_pstr_eq(a.user, addresses[_i].user);
     ck_assert_pstr_eq(a.password, addresses[_i].password);
     rs_address_free(&a);
@@ -280,7 +288,7 @@ static const char *const wrong[] = {"",
                                     "redis://:secret%2@h",
                                     "redis://:secret@h?db=1",
                                     "[::1",
-                                    "rediss://:secret@h"};
+                                    "rediss://:secret@h/x"};
 
 START_TEST(address_wrong)
 {

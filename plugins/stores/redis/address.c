@@ -11,7 +11,9 @@ static int bad(odto_error *err, const char *detail)
 {
     odto_fail(err, -EINVAL, "the address of the Redis server is not one");
     odto_error_detail(err, "%s", detail);
-    odto_error_hint(err, "REDIS_URL, or the option url: host:port or redis://user:password@host:port/0");
+    odto_error_hint(
+        err,
+        "REDIS_URL, or the option url: host:port or redis://user:password@host:port/0, rediss:// for TLS");
     return -EINVAL;
 }
 
@@ -104,17 +106,12 @@ static int parse_host(const char *p, size_t n, rs_address *a, odto_error *err)
 
 static int parse_parts(const char *url, rs_address *a, odto_error *err)
 {
-    static const char scheme[] = "redis://";
-    if (strncmp(url, "rediss://", 9) == 0) {
-        odto_fail(err, -EINVAL, "TLS to a Redis server is not built in");
-        odto_error_detail(err, "rediss:// was given; the hiredis of this system (0.14) has no TLS");
-        odto_error_hint(err, "use redis:// to a TLS proxy on this machine (stunnel, ghostunnel, a sidecar)");
-        return -EINVAL;
-    }
-    bool full = strncmp(url, scheme, sizeof(scheme) - 1) == 0;
-    if (!full && strstr(url, "://") != NULL)
-        return bad(err, "the scheme is not redis://");
-    const char *p = full ? url + sizeof(scheme) - 1 : url;
+    const char *p = url;
+    a->tls = strncmp(url, "rediss://", 9) == 0;
+    if (a->tls || strncmp(url, "redis://", 8) == 0)
+        p += a->tls ? 9 : 8;
+    else if (strstr(url, "://") != NULL)
+        return bad(err, "the scheme is neither redis:// nor rediss://");
     size_t n = strcspn(p, "/?#");
     const char *rest = p + n;
     const char *login_end = memrchr(p, '@', n);

@@ -3,7 +3,9 @@
 #include "store_redis.h"
 
 #include <errno.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What a broken connection says. */
@@ -16,6 +18,8 @@ static int broken(const rs_store *s, const redisContext *c, odto_error *err)
         odto_error_detail(err, "nothing came within %d ms", s->timeout_ms);
     else
         odto_error_detail(err, "%s", c->errstr);
+    if (c != NULL && strstr(c->errstr, "certificate required") != NULL)
+        odto_error_hint(err, "the server asks for a client's certificate: options cert_file, key_file");
     return -EAGAIN;
 }
 
@@ -43,12 +47,13 @@ static int refused(const rs_store *s, const char *reply, odto_error *err)
     return -EIO;
 }
 
-redisReply *rs_command(const rs_store *s, redisContext *c, odto_error *err, int argc, const char **argv,
+redisReply *rs_command(const rs_store *s, rs_conn *c, odto_error *err, int argc, const char **argv,
                        const size_t *lengths)
 {
-    redisReply *r = redisCommandArgv(c, argc, argv, lengths);
+    redisReply *r = c->tls != NULL ? rs_tls_command(c->redis, c->tls, argc, argv, lengths)
+                                   : redisCommandArgv(c->redis, argc, argv, lengths);
     if (r == NULL) {
-        broken(s, c, err);
+        broken(s, c->redis, err);
         return NULL;
     }
     if (r->type != REDIS_REPLY_ERROR)
@@ -61,7 +66,7 @@ redisReply *rs_command(const rs_store *s, redisContext *c, odto_error *err, int 
     return NULL;
 }
 
-static int login(const rs_store *s, redisContext *c, odto_error *err)
+static int login(const rs_store *s, rs_conn *c, odto_error *err)
 {
     const rs_address *a = &s->address;
     char db[16];
@@ -83,20 +88,38 @@ static int login(const rs_store *s, redisContext *c, odto_error *err)
     return code;
 }
 
-redisContext *rs_connect(const rs_store *s, odto_error *err)
+void rs_close(rs_conn *c)
+{
+    if (c == NULL)
+        return;
+    SSL_free(c->tls);
+    if (c->redis != NULL)
+        redisFree(c->redis);
+    free(c);
+}
+
+static int open_conn(const rs_store *s, rs_conn *c, odto_error *err)
+{
+    struct timeval limit = {.tv_sec = s->timeout_ms / 1000, .tv_usec = s->timeout_ms % 1000 * 1000};
+    c->redis = redisConnectWithTimeout(s->address.host, s->address.port, limit);
+    if (c->redis == NULL || c->redis->err != 0)
+        return broken(s, c->redis, err);
+    redisSetTimeout(c->redis, limit);
+    redisEnableKeepAlive(c->redis);
+    if (s->address.tls && (c->tls = rs_tls_open(s, c->redis->fd, err)) == NULL)
+        return err->code;
+    return login(s, c, err);
+}
+
+rs_conn *rs_connect(const rs_store *s, odto_error *err)
 {
     odto_error own = {0};
-    struct timeval limit = {.tv_sec = s->timeout_ms / 1000, .tv_usec = s->timeout_ms % 1000 * 1000};
-    redisContext *c = redisConnectWithTimeout(s->address.host, s->address.port, limit);
-    if (c == NULL || c->err != 0) {
-        broken(s, c, &own);
-    } else {
-        redisSetTimeout(c, limit);
-        redisEnableKeepAlive(c);
-        if (login(s, c, &own) == 0)
-            return c;
-    }
-    redisFree(c);
+    rs_conn *c = calloc(1, sizeof(*c));
+    if (c == NULL)
+        odto_fail(&own, -ENOMEM, "no memory for a connection");
+    else if (open_conn(s, c, &own) == 0)
+        return c;
+    rs_close(c);
     if (err != NULL)
         *err = own;
     return NULL;

@@ -63,8 +63,7 @@ int rs_queue_connect(void *store, odto_error *err)
 void rs_queue_disconnect(void *store)
 {
     rs_store *s = store;
-    if (s->writer != NULL)
-        redisFree(s->writer);
+    rs_close(s->writer);
     s->writer = NULL;
 }
 
@@ -208,10 +207,10 @@ static redisReply *ask(rs_store *s, odto_error *err, int argc, const char **argv
         if (fresh && (s->reader = rs_connect(s, err)) == NULL)
             return NULL;
         r = rs_command(s, s->reader, err, argc, argv, NULL);
-        if (r == NULL && s->reader->err == 0)
+        if (r == NULL && s->reader->redis->err == 0)
             return NULL; /* refused */
         if (r == NULL) {
-            redisFree(s->reader);
+            rs_close(s->reader);
             s->reader = NULL;
             if (fresh)
                 return NULL;
@@ -279,8 +278,7 @@ int rs_set(void *store, const odto_counters *c, odto_error *err)
 void rs_reader_close(rs_store *s)
 {
     pthread_mutex_lock(&s->read_lock);
-    if (s->reader != NULL)
-        redisFree(s->reader);
+    rs_close(s->reader);
     s->reader = NULL;
     pthread_mutex_unlock(&s->read_lock);
 }

@@ -13,13 +13,22 @@ static const odto_option options[] = {
      .default_value = "127.0.0.1:6379",
      .flags = ODTO_OPTION_SECRET,
      .env = "REDIS_URL",
-     .help = "The server: host:port or redis://user:password@host:port/0."},
+     .help = "The server: host:port or redis://user:password@host:port/0, rediss:// for TLS."},
     {.name = "user", .type = ODTO_OPT_STRING, .help = "User name, where the url has none."},
     {.name = "password",
      .type = ODTO_OPT_STRING,
      .flags = ODTO_OPTION_SECRET,
      .env = "REDIS_PASSWORD",
      .help = "Password, where the url has none."},
+    {.name = "ca_file",
+     .type = ODTO_OPT_PATH,
+     .help = "TLS: certificates of the authorities to trust; by default the system's."},
+    {.name = "cert_file", .type = ODTO_OPT_PATH, .help = "TLS: this client's certificate."},
+    {.name = "key_file", .type = ODTO_OPT_PATH, .help = "TLS: the key of that certificate."},
+    {.name = "verify",
+     .type = ODTO_OPT_BOOL,
+     .default_value = "yes",
+     .help = "TLS: check the server's certificate and name."},
     {.name = "timeout",
      .type = ODTO_OPT_DURATION,
      .default_value = "3s",
@@ -82,10 +91,20 @@ static int read_address(const odto_config *c, rs_address *out, odto_error *err)
     return 0;
 }
 
+/* Both or neither. */
+static int check_certificate(const odto_config *c, odto_error *err)
+{
+    const char *cert = odto_config_str(c, "cert_file"), *key = odto_config_str(c, "key_file");
+    bool lone = (cert != NULL && cert[0] != '\0') != (key != NULL && key[0] != '\0');
+    return lone ? odto_fail(err, -EINVAL, "cert_file and key_file are given together") : 0;
+}
+
 static int check_config(const odto_config *c, odto_error *err)
 {
     rs_address a;
-    int code = read_address(c, &a, err);
+    int code = check_certificate(c, err);
+    if (code == 0)
+        code = read_address(c, &a, err);
     if (code == 0)
         rs_address_free(&a);
     return code;
@@ -114,6 +133,10 @@ static int init(odto_host *h, const odto_config *c, void **self, odto_error *err
     s->magic = RS_MAGIC;
     s->host = h;
     s->config = c;
+    s->tls = (rs_tls_options){.ca_file = odto_config_str(c, "ca_file"),
+                              .cert_file = odto_config_str(c, "cert_file"),
+                              .key_file = odto_config_str(c, "key_file"),
+                              .verify = odto_config_bool(c, "verify")};
     s->timeout_ms = (int)(odto_config_int(c, "timeout") / ODTO_MS);
     s->window_ms = odto_config_int(c, "dedup_window") / ODTO_MS;
     s->max_ids = odto_config_int(c, "dedup_ids");
