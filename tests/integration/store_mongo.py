@@ -5,9 +5,12 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import json
+import tempfile
+import urllib.parse
 
 import mongo
 import odto
+import rabbitmq
 from odto import check, contains, equal, wait_until
 
 suite = odto.Suite()
@@ -157,6 +160,29 @@ def _():
         finally:
             h.kill()
             h.cleanup()
+
+
+@suite.test("TLS by the connection string; a server that can't be trusted gets nothing, with a reason")
+def _():
+    with tempfile.TemporaryDirectory(prefix="odto-ca-") as ca, mongo.Mongo() as m:
+        rabbitmq.authority(ca)
+        with mongo.Proxy(m.port, tls=ca) as p:
+            trusted = f"mongodb://localhost:{p.port}/?tls=true&tlsCAFile={urllib.parse.quote(ca, safe='')}%2Fca.pem"
+            h = host(m)
+            h.env["MONGO_URL"] = trusted
+            with h:
+                h.submit()
+                settled(h, m, 1)
+            check("insert" in p.seen, "it went by the proxy")
+            h = host(m, wait=False)
+            h.env["MONGO_URL"] = f"mongodb://localhost:{p.port}/?tls=true"
+            h.start()
+            try:
+                wait_until(lambda: "certificate verify failed" in h.log, 20, "it is told")
+                wait_until(lambda: h.read_model.get("/readyz").status == 503, 20, "not ready")
+            finally:
+                h.kill()
+                h.cleanup()
 
 
 suite.main()

@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -255,10 +256,13 @@ class Proxy:
     """Stands between a client and a server of MongoDB's protocol. plan(command) is asked for every command that
     passes and returns None (pass it on), "cut" (the server executes it, its reply is cut in the middle), "drop" (the
     connection ends before the server sees it), a number (its reply comes so many seconds late) or a dict (that
-    is the reply, the server sees nothing)."""
+    is the reply, the server sees nothing). tls: a folder made by rabbitmq.authority(); clients then come by TLS."""
 
-    def __init__(self, target_port, plan=lambda command: None):
-        self.target, self.plan = target_port, plan
+    def __init__(self, target_port, plan=lambda command: None, tls=None):
+        self.target, self.plan, self.tls = target_port, plan, None
+        if tls:
+            self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self.tls.load_cert_chain(f"{tls}/server.pem", f"{tls}/server.key")
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.url = f"mongodb://127.0.0.1:{self.port}"
@@ -275,6 +279,7 @@ class Proxy:
 
     def _serve(self, client):
         try:
+            client = self.tls.wrap_socket(client, server_side=True) if self.tls else client
             with client, socket.create_connection(("127.0.0.1", self.target)) as server:
                 while self._exchange(client, server):
                     pass
