@@ -16,6 +16,7 @@ import odto
 import postgres
 import prometheus
 import rabbitmq
+import terminal
 from odto import check, contains, equal, wait_until
 
 suite = odto.Suite()
@@ -86,12 +87,20 @@ def _():
         equal(r.returncode, 0, f"exit status\n{r.stdout[-3000:]}{r.stderr[-2000:]}")
         contains(r.stdout, "0 failed")
         contains(r.stdout, "Prometheus  " if monitoring else "MongoDB")
-        equal(len(re.findall(r"^state +ready", r.stdout, re.M)), 4, "hosts that are ready")
+        roles = [m for m in MODULES if (odto.BUILD / ".libs" / f"{m}.so").exists() or m not in ("web", "pty")]
+        equal(len(re.findall(r"^state +ready", r.stdout, re.M)), len(roles), "hosts that are ready")
         equal(processes_of(tmp), [], "processes that are left")
         equal([n for n in os.listdir(tmp) if n.startswith("odto-up")], [], "folders that are left")
 
 
-@suite.test("Ctrl-C stops everything")
+def look_at_the_page(port):
+    """The page is there, and its terminal shows the dashboard of these hosts."""
+    equal(odto.Client(port).get("/").status, 200, "the page")
+    with terminal.Json(port, "/ws", timeout=30 * odto.SLOW) as t:
+        t.expect("Statistics")
+
+
+@suite.test("the page's terminal shows the dashboard; Ctrl-C stops everything")
 def _():
     need_servers()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="odto-up-test-"))
@@ -105,6 +114,10 @@ def _():
     try:
         wait_until(lambda: "ready. In another terminal" in out.read_text() or p.poll() is not None, 90, "it is up")
         check(p.poll() is None, f"it runs:\n{out.read_text()[-3000:]}")
+        page = re.search(r"^  web +http://127.0.0.1:(\d+)$", out.read_text(), re.M)
+        equal(bool(page), (odto.BUILD / ".libs" / "web.so").exists(), "there is a page where it was built")
+        if page:
+            look_at_the_page(int(page[1]))
         p.send_signal(signal.SIGINT)
         equal(p.wait(60 * odto.SLOW), 0, f"exit status\n{out.read_text()[-2000:]}")
         equal(processes_of(folder), [], "processes that are left")

@@ -21,9 +21,10 @@ import prometheus
 import rabbitmq
 import redis
 
-# role, its variable for the port, the usual port
-ROLES = (("gateway", "GATEWAY_PORT", 3000), ("processor", "PROCESSOR_PORT", 8000), ("metrics", "METRICS_PORT", 8002),
-         ("read-model", "READ_MODEL_PORT", 8080))
+# role, its plugin where a build may lack it, its variables for ports with the usual ones: the first tells whether it is ready
+ROLES = (("gateway", None, {"GATEWAY_PORT": 3000}), ("processor", None, {"PROCESSOR_PORT": 8000}),
+         ("metrics", None, {"METRICS_PORT": 8002}), ("read-model", None, {"READ_MODEL_PORT": 8080}),
+         ("pty", "pty.so", {"PTY_METRICS_PORT": 9001, "PTY_WS_PORT": 9000}), ("web", "web.so", {"WEB_PORT": 8081}))
 
 
 def say(text=""):
@@ -43,14 +44,14 @@ def usual(port):
 
 
 class Role:
-    """A host of etc/ROLE.ini."""
+    """A host of etc/ROLE.ini, which listens on this machine only. ports: {variable: port}."""
 
-    def __init__(self, name, variable, port, folder, env):
-        self.name, self.port, self.dir = name, usual(port), folder / name
+    def __init__(self, name, ports, folder, env):
+        self.name, self.port, self.dir = name, next(iter(ports.values())), folder / name
         self.dir.mkdir(parents=True, exist_ok=True)
         self.log = self.dir / "host.log"
         keep = {k: v for k, v in os.environ.items() if not k.startswith("ODTO_") and not k.endswith("_URL")}
-        self.env = {**keep, **env, variable: str(self.port), "ODTO_DATA_DIR": str(self.dir), "ODTO_HOST_NAME": name,
+        self.env = {**keep, **env, **{k: str(v) for k, v in ports.items()}, "ODTO_LISTEN": "127.0.0.1", "ODTO_DATA_DIR": str(self.dir), "ODTO_HOST_NAME": name,
                     "ODTO_PLUGIN_DIR": str(odto.BUILD / ".libs")}
         self.process = None
 
@@ -107,7 +108,7 @@ class Up:
             password, alerts, metrics = secrets.token_hex(), usual(9093), usual(9090)
             self.env.update({"ALERTMANAGER_URL": f"http://127.0.0.1:{alerts}", "PROMETHEUS_URL": f"http://127.0.0.1:{metrics}",
                              "WEBHOOK_PASSWORD": password})
-        self.roles = [Role(*r, self.dir, self.env) for r in ROLES]
+        self.make_roles()
         if self.monitoring:
             self.start_monitoring(alerts, metrics, password)
         say("odto up: hosts")
@@ -117,11 +118,23 @@ class Up:
             r.wait_ready()
             say(f"  {r.name:<30} {r.url}")
         say("odto up: ready. In another terminal:")
-        self.urls = {"GATEWAY_URL": self.role("gateway").url, "READ_MODEL_URL": self.role("read-model").url}
         say("  export " + " ".join(f"{k}={v}" for k, v in self.urls.items()))
         say(f"  {odto.ODTO} submit echo --wait")
         say(f"  {odto.ODTO} status " + " ".join(f"--socket {r.socket}" for r in self.roles))
         say("  tools/gate")
+        say(f"  {odto.BUILD / 'odto-dashboard'}" + (f"    # in the browser: {self.role('web').url}" if self.role("web") else ""))
+
+    def make_roles(self):
+        roles = [(name, {k: usual(p) for k, p in ports.items()}) for name, module, ports in ROLES
+                 if module is None or (odto.BUILD / ".libs" / module).exists()]
+        for name in {r[0] for r in ROLES} - {r[0] for r in roles}:
+            say(f"  {name:<30} not started: this build has no {name} plugin (libwebsockets-dev)")
+        ports = {k: p for _, of_role in roles for k, p in of_role.items()}
+        self.urls = {"GATEWAY_URL": f"http://127.0.0.1:{ports['GATEWAY_PORT']}",
+                     "READ_MODEL_URL": f"http://127.0.0.1:{ports['READ_MODEL_PORT']}"}
+        if "PTY_WS_PORT" in ports:
+            self.env["PTY_BROKER_URL"] = f"ws://127.0.0.1:{ports['PTY_WS_PORT']}/ws"
+        self.roles = [Role(name, of_role, self.dir, {**self.env, **self.urls}) for name, of_role in roles]
 
     def start_monitoring(self, alerts, metrics, password):
         manager = prometheus.Alertmanager(self.role("read-model").url + "/webhook/alerts", password, quick=False, port=alerts)
@@ -132,7 +145,7 @@ class Up:
             say(f"  {name:<30} http://{server.address}")
 
     def role(self, name):
-        return next(r for r in self.roles if r.name == name)
+        return next((r for r in self.roles if r.name == name), None)
 
     def command(self, *words):
         env = {**os.environ, **self.urls, "ODTO_BUILDDIR": str(odto.BUILD)}
