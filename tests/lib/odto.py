@@ -14,6 +14,7 @@ Python's standard library only. The build is found by ODTO_BUILDDIR (make check 
 sources' own folder. A test that waits, waits for a condition (wait_until), never for a time.
 """
 import base64
+import contextlib
 import fcntl
 import http.client
 import json
@@ -531,6 +532,28 @@ def diag(text):
         print(f"# {line}", flush=True)
 
 
+# what makes single tests as long as somebody wants
+LENGTHS = ("ODTO_ROUNDS", "ODTO_KILLS", "ODTO_RELOADS", "ODTO_PTY_SOAK", "ODTO_PTY_HOSTILE", "ODTO_LONG_JOB")
+LIMIT = 0 if any(n in os.environ for n in LENGTHS) else 600  # seconds a test may take; none takes a tenth of it
+
+
+@contextlib.contextmanager
+def deadline(seconds):
+    """What stands still in here is Failed, with the line where it stood; its servers and hosts are then ended as usual."""
+    def late(_number, _frame):
+        raise Failed(f"the test stood here when its {seconds} s were over")
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+
+
 class Suite:
     def __init__(self):
         self.tests = []
@@ -544,7 +567,8 @@ class Suite:
     def _run_one(self, number, name, fn, args):
         began = time.monotonic()
         try:
-            fn(*args)
+            with deadline(LIMIT * SLOW):
+                fn(*args)
         except Skip as e:
             print(f"ok {number} - {name} # SKIP {e}", flush=True)
             return True
@@ -590,6 +614,7 @@ class Suite:
 
 def _where(e):
     frames = [f for f in traceback.extract_tb(e.__traceback__) if f.filename != __file__]
+    frames = [f for f in frames if "/tests/" in f.filename] or frames
     return f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}: " if frames else ""
 
 
