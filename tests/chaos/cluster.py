@@ -268,7 +268,8 @@ def nobody_is_silent(c, accepted):
         odto.equal(n.http.post("/jobs", job).status, 202, n.name)
         more[job["id"]] = None
     for q in ("jobs.created", "jobs.completed"):
-        odto.wait_until(lambda q=q: c.servers.broker.queue(q)["consumers"] == 2, 60, f"two consumers of {q}", every=0.2)
+        # a broker that just came up has no figures yet
+        odto.wait_until(lambda q=q: (c.servers.broker.queue(q) or {}).get("consumers") == 2, 60, f"two consumers of {q}", every=0.2)
     return {**accepted, **more}
 
 
