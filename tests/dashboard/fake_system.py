@@ -36,6 +36,7 @@ class Fake:
         self.n = jobs
         self.live = live
         self.fail = {}
+        self.most = None  # the highest ?limit= that is not refused
         self.posted = []
         self.hits = {}
         self.alerts = [
@@ -147,6 +148,9 @@ class Fake:
             failed = total // 8
             return 200, {"totalJobs": total, "completedJobs": total - failed, "failedJobs": failed,
                          "pendingJobs": 5, "executingJobs": 2, "lastEventTime": stamp(self.base_ms)}
+        limit = int(query.get("limit", ["10"])[0])
+        if path in ("/jobs", "/jobs/recent") and self.most and limit > self.most:
+            return 400, {"error": f"limit is 1 to {self.most}"}
         if path == "/jobs" and body is None:
             return 200, {"jobs": self.jobs(int(query.get("limit", ["50"])[0])), "nextCursor": None}
         if path == "/jobs/recent":
@@ -157,6 +161,9 @@ class Fake:
             return 200, self.events(query["jobId"][0])
         if path == "/proxy/alerts":
             return 200, self.alerts
+        if path == "/api/v1/alerts":
+            return 200, {"status": "success", "data": {"alerts": [
+                {"labels": a["labels"], "annotations": a["annotations"], "state": "firing", "activeAt": a["startsAt"]} for a in self.alerts]}}
         if path == "/metrics":
             return 200, self.metrics()
         if path == "/jobs" and body is not None:

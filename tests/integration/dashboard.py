@@ -252,6 +252,44 @@ def _():
         t.until(lambda s: "away" not in s and " old" not in s, "recovery")
 
 
+@suite.test("a job that can't be had anew stays, with the reason and its age")
+def _():
+    with system(jobs=12) as fake, tui(fake, size=(100, 50)) as t:
+        t.shows("Throughput")
+        t.keys(DOWN, ENTER)
+        t.shows("connection refused by smtp")
+        for path in ("/jobs/" + job_id(10), "/events"):
+            fake.fail[path] = 503
+        t.shows("what stands here is")
+        for part in ("HTTP 503", "s old", "connection refused by smtp", "job.created", '"payload"'):
+            t.shows(part)
+        fake.fail.clear()
+        t.hides("what stands here is")
+        t.shows("connection refused by smtp")
+
+
+@suite.test("alerts of Prometheus stand in for those of an Alertmanager that is away")
+def _():
+    with system() as fake:
+        fake.fail["/proxy/alerts"] = 502
+        with tui(fake, env={"PROMETHEUS_URL": fake.url}) as t:
+            t.shows("JobFailureRateHigh")
+            rounds = fake.hits["/proxy/alerts"]
+            odto.wait_until(lambda: fake.hits["/proxy/alerts"] >= rounds + 3, 20, "three rounds")
+            odto.check("Unavailable" not in t.screen().text and "failed" not in t.screen().text.split("Alerts")[1][:200], t.screen().text)
+            fake.fail["/api/v1/alerts"] = 502
+            t.shows("Unavailable, attempt 3")
+
+
+@suite.test("more jobs than the read model gives at once: those that it gives")
+def _():
+    with system(jobs=600) as fake:
+        fake.most = 500
+        with tui(fake, "--jobs", "10000") as t:
+            t.shows("500, following")
+            odto.equal(fake.hits.get("/jobs/recent"), None, "the older route is not asked")
+
+
 @suite.test("alerts alone away: attempts are counted, the rest goes on")
 def _():
     with system() as fake:
@@ -304,7 +342,7 @@ def _():
                 t.shows("Throughput")
                 t.keys(key)
                 restored(t.ended(), 0)
-        for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGALRM):
             with tui(fake) as t:
                 t.shows("Throughput")
                 t.signal(n)

@@ -63,6 +63,19 @@ START_TEST(selection_stays_on_its_job)
 }
 END_TEST
 
+START_TEST(follow_means_the_newest_in_every_order)
+{
+    fixture *f = fixture_new(30, true, 256);
+    const char *newest = f->ui.snap->jobs->items[0].id;
+    for (int k = 0; k < 2 * SORT_COUNT; k++) {
+        fixture_keys(f, k % 2 ? "s" : "o");
+        ck_assert(f->ui.follow);
+        ck_assert_str_eq(ui_selected_job(&f->ui)->id, newest);
+    }
+    fixture_free(f);
+}
+END_TEST
+
 START_TEST(filter_words)
 {
     job j = {.id = "0198", .type = "email.send", .status_text = "FAILED"};
@@ -212,6 +225,12 @@ START_TEST(read_only_changes_nothing)
     fixture_keys(f, "p");
     checks_line(&f->ui.checks, "{\"name\":\"x\",\"verdict\":\"FAIL\",\"install\":\"rm -rf /\"}");
     fixture_keys(f, "\ny");
+    ck_assert_int_eq(f->installs, 0);
+    for (int y = 0; y < 2 * f->ui.h; y++) { /* clicks: each row twice */
+        view_draw(&f->ui, &f->grid);
+        ui_mouse(&f->ui, &f->grid, 5, y / 2, false, false);
+    }
+    fixture_keys(f, "y");
     ck_assert_int_eq(f->installs, 0);
     ck_assert_int_eq(f->launches + f->shutdowns + f->submits, 0);
     has(f, "READ-ONLY");
@@ -497,6 +516,7 @@ int main(void)
     TCase *t = tcase_create("ui");
     tcase_add_test(t, both_cases);
     tcase_add_test(t, selection_stays_on_its_job);
+    tcase_add_test(t, follow_means_the_newest_in_every_order);
     tcase_add_test(t, filter_words);
     tcase_add_test(t, filter_narrows_and_esc_drops_it);
     tcase_add_test(t, sorting);

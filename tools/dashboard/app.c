@@ -157,12 +157,15 @@ static int run_in_terminal(const char *command)
 {
     char *argv[] = {"sh", "-c", (char *)command, NULL};
     posix_spawnattr_t at;
-    sigset_t none;
+    sigset_t none, as_usual;
     pid_t pid;
     int status = 0;
     sigemptyset(&none);
+    sigemptyset(&as_usual);
+    sigaddset(&as_usual, SIGPIPE);
     posix_spawnattr_init(&at);
-    posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setsigdefault(&at, &as_usual);
     posix_spawnattr_setsigmask(&at, &none);
     int rc = posix_spawnp(&pid, argv[0], NULL, &at, argv, environ);
     posix_spawnattr_destroy(&at);
@@ -172,6 +175,18 @@ static int run_in_terminal(const char *command)
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Ctrl+C while a command had the terminal was meant for it. */
+static void forget_interrupts(void)
+{
+    const struct timespec now = {0};
+    sigset_t keys;
+    sigemptyset(&keys);
+    sigaddset(&keys, SIGINT);
+    sigaddset(&keys, SIGQUIT);
+    while (sigtimedwait(&keys, NULL, &now) > 0) {
+    }
 }
 
 static void on_install(void *ctx, const char *command)
@@ -186,6 +201,7 @@ static void on_install(void *ctx, const char *command)
     fflush(stdout);
     ssize_t n = read(STDIN_FILENO, line, sizeof line);
     (void)n;
+    forget_interrupts();
     screen_enter(a->screen);
     ui_notice(&a->ui, rc ? ROLE_FAIL : ROLE_OK, rc ? "the command ended with %d" : "installed", rc);
     on_checks(a);
@@ -357,7 +373,8 @@ static int open_signals(void)
 {
     sigset_t set;
     sigemptyset(&set);
-    static const int signals[] = {SIGWINCH, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGCHLD, SIGCONT};
+    static const int signals[] = {SIGWINCH, SIGTERM, SIGHUP,  SIGINT,  SIGQUIT,
+                                  SIGCHLD,  SIGCONT, SIGUSR1, SIGUSR2, SIGALRM};
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
         sigaddset(&set, signals[i]);
     }

@@ -49,7 +49,8 @@ static void on_crash(int sig)
 static void guard_crashes(void)
 {
     static char stack[16384] __attribute__((aligned(16)));
-    static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+    static const int signals[] = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE, SIGABRT,
+                                  SIGSYS,  SIGTRAP, SIGXCPU, SIGXFSZ};
     stack_t ss = {.ss_sp = stack, .ss_size = sizeof stack};
     sigaltstack(&ss, NULL);
     struct sigaction sa = {.sa_handler = on_crash, .sa_flags = (int)(SA_ONSTACK | SA_RESETHAND | SA_NODEFER)};
@@ -85,6 +86,7 @@ static void usage(FILE *f)
           "  --gateway URL     gateway (GATEWAY_URL, http://localhost:3000)\n"
           "  --read-model URL  read model (READ_MODEL_URL, http://localhost:8080)\n"
           "  --interval SEC    time between refreshes, 1 by default\n"
+          "  --jobs N          the newest so many jobs, as far as the read model gives them; 500 by default\n"
           "  --once            one picture as text, then leave; exit 1 when nothing answers\n"
           "  --once --json     the same as one JSON object\n"
           "  --once --svg      the same as an SVG picture; --after SEC gathers figures first\n"

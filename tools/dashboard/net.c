@@ -14,7 +14,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define BODY_MAX (32u << 20)
+#define MOST_JOBS 500 /* GET /jobs of our read model */
+#define BODY_MAX  (32u << 20)
 
 /* What a request is for: the sources, then the others. */
 enum {
@@ -307,7 +308,7 @@ static void keep_alerts(alert_list **slot, alert_list *l)
     *slot = l;
 }
 
-/* GET /jobs refused as such: asks the older route, from now on. */
+/* GET /jobs refused as such: asks for no more than ours gives, or else the older route, from now on. */
 static bool falls_back(net *n, request *r, CURLcode rc)
 {
     long code = 0;
@@ -315,7 +316,11 @@ static bool falls_back(net *n, request *r, CURLcode rc)
     if (n->recent_only || rc != CURLE_OK || (code != 400 && code != 404 && code != 405)) {
         return false;
     }
-    n->recent_only = true;
+    if (code == 400 && n->cfg.jobs_limit > MOST_JOBS) {
+        n->cfg.jobs_limit = MOST_JOBS;
+    } else {
+        n->recent_only = true;
+    }
     begin_jobs(n);
     return true;
 }
@@ -348,7 +353,9 @@ static void take_source(net *n, source_id id, CURLcode rc)
     if (ok && !err.code) {
         source_ok(n, id, r);
     } else {
-        source_failed(n, id, err.code ? err.message : why);
+        if (id != SRC_ALERTS || !n->from_prom) { /* else they are had from Prometheus */
+            source_failed(n, id, err.code ? err.message : why);
+        }
         if (id == SRC_ALERTS) {
             keep_alerts(&n->from_manager, NULL);
         }
@@ -370,9 +377,29 @@ static void take_prom(net *n, CURLcode rc)
     keep_alerts(&n->from_prom, l);
     merge_alerts(n);
     source *s = &n->cur->src[SRC_ALERTS];
-    if (l && s->failures) {
+    if (l) {
         s->failures = 0;
         s->ok_ms = odto_unix_ms();
+    }
+}
+
+/* What is known of a job stays when it can't be had anew; error says why and ok_ms how old it is. */
+static void keep_known(job_detail *d, const job_detail *old)
+{
+    if (!old || strcmp(old->job.id, d->job.id)) {
+        return;
+    }
+    if (d->error[0] && old->ok_ms) {
+        d->job = old->job;
+        d->ok_ms = old->ok_ms;
+        d->n_attempts = old->n_attempts;
+        memcpy(d->attempts, old->attempts, sizeof d->attempts);
+        memcpy(d->job_error, old->job_error, sizeof d->job_error);
+        memcpy(d->body, old->body, sizeof d->body);
+    }
+    if (d->events_error[0]) {
+        d->n_events = old->n_events;
+        memcpy(d->events, old->events, sizeof d->events);
     }
 }
 
@@ -389,12 +416,15 @@ static void take_detail(net *n, int id, CURLcode rc)
     if (id == RQ_JOB) {
         if (!ok || parse_job_detail(body, n->draft, &err)) {
             snprintf(n->draft->error, sizeof n->draft->error, "%.190s", err.code ? err.message : why);
+        } else {
+            n->draft->ok_ms = odto_unix_ms();
         }
     } else if (!ok || parse_job_events(body, n->draft, &err)) {
         snprintf(n->draft->events_error, sizeof n->draft->events_error, "%.150s",
                  err.code ? err.message : why);
     }
     if (--n->draft_left == 0) {
+        keep_known(n->draft, n->cur->detail);
         snapshot_set_detail(n->cur, n->draft);
         n->draft = NULL;
     }

@@ -485,8 +485,12 @@ void screen_clipboard(screen *s, const char *text)
     n = n > 700 ? 700 : n;
     odto_base64(text, n, coded);
     const char *tmux = getenv("TMUX");
-    /* tmux passes wrapped sequences on to the terminal outside */
-    printf(tmux && tmux[0] ? "\033Ptmux;\033\033]52;c;%s\a\033\\" : "\033]52;c;%s\a", coded);
+    /* tmux takes it with set-clipboard on; wrapped, it passes it on to the terminal outside with
+     * allow-passthrough */
+    printf("\033]52;c;%s\a", coded);
+    if (tmux && tmux[0]) {
+        printf("\033Ptmux;\033\033]52;c;%s\a\033\\", coded);
+    }
     fflush(stdout);
 }
 

@@ -122,7 +122,8 @@ typedef struct event_row {
 typedef struct job_detail {
     atomic_uint refs;
     bool loading;
-    char error[200]; /* why it could not be had */
+    int64_t ok_ms;   /* when the job was had, 0: never */
+    char error[200]; /* why it could not be had, or not had anew */
     char events_error[160];
     job job;
     int n_attempts, n_events;

@@ -302,7 +302,8 @@ static bool shows_age(const ui *u)
             return true;
         }
     }
-    return u->paused;
+    const job_detail *d = u->snap->detail;
+    return u->paused || (u->dialog == DIALOG_DETAIL && d && d->error[0] && d->ok_ms);
 }
 
 static bool spins(const ui *u)

@@ -136,6 +136,7 @@ bool ui_form_valid(const ui *u);
 
 /* ui_list.c */
 void list_order(ui *u);
+int list_newest(const ui *u); /* the row of the newest job, 0 without any */
 void list_keep(ui *u);
 void list_move(list_pos *p, int n, int rows, int by);
 bool job_matches(const job *j, const char *filter);

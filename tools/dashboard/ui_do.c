@@ -30,7 +30,7 @@ static void move_list(ui *u, int by)
     } else if (u->screen == SCREEN_DASH) {
         list_move(&u->pos[u->focus], ui_rows(u, u->focus), page_rows(u), by);
         if (u->focus == PANEL_JOBS) {
-            u->follow = u->follow && u->pos[PANEL_JOBS].sel == 0;
+            u->follow = u->follow && u->pos[PANEL_JOBS].sel == list_newest(u);
             list_keep(u);
         }
     }
@@ -127,8 +127,13 @@ static void run_palette(ui *u)
     }
 }
 
+/* Also what a click leads to, which no key stands for. */
 static void ask(ui *u, confirm_id c)
 {
+    if (u->caps->read_only && c != CONFIRM_CANCEL_LAUNCH) {
+        ui_notice(u, ROLE_WARN, "read-only: that is not possible here");
+        return;
+    }
     u->confirm = c;
     u->dialog = DIALOG_CONFIRM;
 }

@@ -111,6 +111,18 @@ static bool room_for(ui *u, int n)
     return true;
 }
 
+int list_newest(const ui *u)
+{
+    int newest = 0;
+    const job *items = u->snap && u->snap->jobs ? u->snap->jobs->items : NULL;
+    for (int i = 1; items && i < u->n_order; i++) {
+        if (items[u->order[i]].created_ms > items[u->order[newest]].created_ms) {
+            newest = i;
+        }
+    }
+    return newest;
+}
+
 void list_order(ui *u)
 {
     const job_list *l = u->snap ? u->snap->jobs : NULL;
@@ -128,7 +140,7 @@ void list_order(ui *u)
     }
     list_pos *p = &u->pos[PANEL_JOBS];
     if (u->follow) {
-        p->sel = p->top = 0;
+        p->sel = p->top = list_newest(u);
     } else {
         for (int i = 0; u->sel_job[0] && i < u->n_order; i++) {
             if (!strcmp(l->items[u->order[i]].id, u->sel_job)) {

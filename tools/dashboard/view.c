@@ -22,6 +22,15 @@ role view_status_role(job_status s)
     return roles[s];
 }
 
+void view_seconds(int64_t seconds, char *out, size_t size)
+{
+    if (seconds < 60) { /* "7s", not "7.00s" */
+        snprintf(out, size, "%llds", (long long)(seconds < 0 ? 0 : seconds));
+    } else {
+        text_duration(out, size, seconds * 1000);
+    }
+}
+
 void view_age(const ui *u, source_id src, char *out, size_t size)
 {
     const source *s = &u->snap->src[src];
@@ -29,10 +38,7 @@ void view_age(const ui *u, source_id src, char *out, size_t size)
     int64_t seconds = (u->now_ms - s->ok_ms) / 1000;
     if (s->failures > 0 && s->ok_ms && seconds >= 2) {
         char age[32];
-        text_duration(age, sizeof age, seconds * 1000);
-        if (seconds < 60) { /* "7s", not "7.00s" */
-            snprintf(age, sizeof age, "%llds", (long long)seconds);
-        }
+        view_seconds(seconds, age, sizeof age);
         snprintf(out, size, "%s old", age);
     }
 }
@@ -69,19 +75,29 @@ void pen_field(pen *p, const char *label, role r, const char *value)
     }
 }
 
+/* Bytes of s that fit into so many columns and a line's room: up to the last space in their second half, else
+ * all. */
+static size_t wrap_at(const char *s, int columns, size_t room)
+{
+    const char *p = s, *end = s + strlen(s), *space = NULL;
+    int used = 0;
+    while (p < end) {
+        const char *next = p;
+        used += text_width(text_next(&next, end));
+        if (used > columns || (size_t)(next - s) > room) {
+            return (size_t)((space ? space : p) - s);
+        }
+        p = next;
+        space = *p == ' ' && used >= columns / 2 ? p : space;
+    }
+    return (size_t)(end - s);
+}
+
 void pen_wrapped(pen *p, role r, const char *s)
 {
     char line[512];
-    size_t width = (size_t)(p->r.w > 10 ? p->r.w : 10);
-    width = width < sizeof line ? width : sizeof line - 1;
     while (*s) {
-        size_t n = strlen(s);
-        if (n > width) {
-            n = width;
-            while (n > width / 2 && s[n] != ' ') {
-                n--;
-            }
-        }
+        size_t n = wrap_at(s, p->r.w > 10 ? p->r.w : 10, sizeof line - 1);
         snprintf(line, sizeof line, "%.*s", (int)n, s);
         pen_text(p, r, line);
         s += n + (s[n] == ' ');

@@ -35,6 +35,8 @@ void view_panel(const ui *u, grid *g, rect r, const char *title, bool focused, s
 role view_status_role(job_status s);
 uint32_t view_spinner(const ui *u);
 /* "12s old" for a source that fails, or an empty string. */
+/* "7s", "4m05s" */
+void view_seconds(int64_t seconds, char *out, size_t size);
 void view_age(const ui *u, source_id src, char *out, size_t size);
 /* As much of an id as fits: of a version 7 uuid the end, for it begins with the time and so do its
  * neighbours'. */

@@ -247,6 +247,19 @@ static void text_lines(pen *p, role r, const char *s)
     }
 }
 
+/* Why the job could not be had just now, and from when the rest is. */
+static void not_anew(const ui *u, pen *p, const job_detail *d)
+{
+    char text[320], age[40];
+    if (!d->ok_ms) {
+        pen_wrapped(p, ROLE_WARN, d->error);
+        return;
+    }
+    view_seconds((u->now_ms - d->ok_ms) / 1000, age, sizeof age);
+    snprintf(text, sizeof text, "%s; what stands here is %s old", d->error, age);
+    pen_wrapped(p, ROLE_WARN, text);
+}
+
 void view_detail_lines(const ui *u, pen *p)
 {
     const job_detail *d = u->snap->detail;
@@ -278,7 +291,7 @@ void view_detail_lines(const ui *u, pen *p)
         return;
     }
     if (d->error[0]) {
-        pen_wrapped(p, ROLE_WARN, d->error);
+        not_anew(u, p, d);
     }
     if (d->job_error[0]) {
         pen_title(p, "Error");
