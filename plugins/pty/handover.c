@@ -2,27 +2,29 @@
  * each with a note of all the rest. The screen goes as a snapshot, which the next generation's emulator
  * reads after its start: what the sessions have on their screens does not hold up the exchange.
  *
- * A note is a struct of this build's, then the tail of the ring, then the snapshot. */
+ * A note is a struct of this build's, then the tail of the ring, then the snapshot. Its first members stay as
+ * they are in every build, so that a note of another one at least tells which program is to be ended. */
 #include "pty.h"
 #include "spawn.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define NOTE_VERSION  1
+#define NOTE_VERSION  2
 #define HISTORY_MAX   (64 * 1024)
 #define HANDOVER_BLOB "odto-pty"
 
 typedef struct note {
     uint32_t version, size;
+    pid_t pid;
     char id[ODTO_UUID_LEN + 1], ip[46];
     uint8_t state;
     int64_t since;
     reconnect_token token;
-    pid_t pid;
     int32_t cols, rows;
     uint64_t cut, seq, resized, answered, fed;
     uint32_t history, input;
@@ -95,14 +97,35 @@ int handover_save(pty *p, odto_buf *blob, odto_error *err)
     return 0;
 }
 
+/* A terminal whose note can't be read: its program is ended and waited for as one that nobody came back to.
+ */
+static int session_refuse(pty *p, int master, odto_slice data)
+{
+    note n = {0};
+    memcpy(&n, data.p, data.n < offsetof(note, id) ? data.n : offsetof(note, id));
+    session *s = n.pid > 0 ? session_new(p, "", 80, 24) : NULL;
+    if (!s) {
+        close(master);
+        return -EPROTO;
+    }
+    s->master = master;
+    s->pid = n.pid;
+    s->pidfd = spawn_pidfd(n.pid);
+    if (s->pidfd < 0) {
+        session_remove(s);
+        return -EPROTO;
+    }
+    session_state_set(s, SESSION_IDLE);
+    s->since = pty_now(p) - p->set.idle;
+    return -EPROTO;
+}
+
 static int session_take(pty *p, int master, odto_slice data)
 {
-    note n;
-    if (data.n < sizeof n)
-        return -EINVAL;
-    memcpy(&n, data.p, sizeof n);
+    note n = {0};
+    memcpy(&n, data.p, data.n < sizeof n ? data.n : sizeof n);
     if (n.version != NOTE_VERSION || n.size != sizeof n || data.n < sizeof n + n.history + (size_t)n.input)
-        return -EINVAL;
+        return session_refuse(p, master, data);
     session *s = session_new(p, n.ip, n.cols, n.rows);
     if (!s) {
         close(master);
@@ -157,7 +180,8 @@ int handover_restore(pty *p, odto_slice blob, odto_error *err)
         int r = fd < 0 ? fd : session_take(p, fd, odto_slice_of(text.p, text.n));
         odto_buf_free(&text);
         if (r)
-            odto_log(p->host, ODTO_ERROR, "session %s can't be taken over: %s", names[i], strerror(-r));
+            odto_log(p->host, ODTO_ERROR, "session %s can't be taken over and ends: %s", names[i],
+                     r == -EPROTO ? "it is from another build of the plugin" : strerror(-r));
         else
             kept++;
     }
