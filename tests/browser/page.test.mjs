@@ -270,6 +270,14 @@ test('a token: asked for, refused when wrong, kept in a cookie no script can rea
     check(!kept.includes('correct-horse'), 'no script has the token');
     await p.reload();
     await shell(p);
+    await p.locator('#logout-button').click();
+    await dialog.waitFor({state: 'visible'});
+    equal((await screenText(p)).trim(), '', 'the screen');
+    await p.locator('#login-cancel').click();
+    await until(async () => (await p.locator('#fallback-reason').textContent()).includes('You are not logged in'), 'the reason');
+    check(!(await p.locator('#fallback-container').textContent()).includes('Connecting'), 'nothing connects, nor says so');
+    await p.reload();
+    await dialog.waitFor({state: 'visible'});
     await p.locator('#logout-button').waitFor({state: 'hidden'});
     check(!system.log.includes('correct-horse') && !broker.log.includes('correct-horse'), 'the token is in no log');
   }, {allow: BROKEN});

@@ -37,7 +37,8 @@ export class Connection {
 
   get connected() { return this.#live; }
   get sessionActive() { return this.#live && this.#session !== null; }
-  get retryIn() { return this.#timer ? Math.max(0, this.#due - Date.now()) : null; }
+  // ms until the next try; null: under way; undefined: none is due
+  get retryIn() { return this.#timer ? Math.max(0, this.#due - Date.now()) : this.socket ? null : undefined; }
 
   // ---- the socket's life
 

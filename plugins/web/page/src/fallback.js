@@ -56,7 +56,7 @@ export class Fallback {
 
   #tick() {
     const ms = this.retryIn();
-    this.#next.textContent = ms === null ? 'Connecting …' : `Next try in ${Math.ceil(ms / 1000)} s`;
+    this.#next.textContent = ms === undefined ? '' : ms === null ? 'Connecting …' : `Next try in ${Math.ceil(ms / 1000)} s`;
   }
 
   async #refresh() {

@@ -66,15 +66,24 @@ const connection = new Connection({
   outage(reason) {
     if (reason === null) fallback.hide(); else fallback.show(reason);
   },
-  login: (code, text) => login.ask(code, text),
+  login(code, text) {
+    loggedIn(false);
+    login.ask(code, text);
+  },
   ended: showEnded,
 });
 
 const fallback = new Fallback(() => connection.retryIn);
 
+// The cookie itself can't be read here; that there is one is remembered for as long.
+const loggedIn = yes => {
+  byId('logout-button').hidden = !yes;
+  if (yes) localStorage.setItem('odto_logged_in', '1'); else localStorage.removeItem('odto_logged_in');
+};
+
 const login = new Login({
   accepted() {
-    byId('logout-button').hidden = false;
+    loggedIn(true);
     connection.retry();
     screen.focus();
   },
@@ -91,7 +100,9 @@ byId('restart-button').addEventListener('click', () => {
 byId('logout-button').addEventListener('click', async () => {
   connection.close();
   await login.logout();
-  byId('logout-button').hidden = true;
+  loggedIn(false);
+  screen.reset();
+  sessionStorage.removeItem('pty_snapshot');
   login.ask('AUTH_REQUIRED', '');
 });
 
@@ -120,5 +131,6 @@ window.__odtoTestHooks = {
   getRenderer: () => screen.renderer,
 };
 
+loggedIn(localStorage.getItem('odto_logged_in') === '1');
 connection.open();
 screen.focus();
