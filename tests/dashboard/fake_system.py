@@ -142,7 +142,7 @@ class Fake:
 
     def route(self, path, query, body):
         total = self.n + self.ticks() * 40 + [0, 13, 31, 17, 4, 22][self.ticks() % 6]
-        if path in ("/healthz", "/health", "/livez", "/readyz"):
+        if path in ("/", "/healthz", "/health", "/livez", "/readyz"):
             return 200, {"status": "ok", "version": "0.1.0"}
         if path == "/stats":
             failed = total // 8

@@ -5,9 +5,12 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree
 
@@ -374,8 +377,6 @@ def launch_env(state, port):
 
 
 def with_state(fn):
-    import shutil
-    import tempfile
     state = pathlib.Path(tempfile.mkdtemp(prefix="odto-launch-"))
     try:
         fn(state)
@@ -391,7 +392,7 @@ def _():
             t.shows("Nothing is running here")
             t.keys("L")
             t.until(lambda s: "Throughput" in s and "COMPLETED" in s, "the dashboard of what was launched", 20)
-            pid = json.loads((t.dir / "state" / "odto-launch" / "launch.json").read_text())["processes"][0]["pid"]
+            pid = json.loads((t.dir / "state" / "odto-launch" / "local.json").read_text())["processes"][0]["pid"]
             os.kill(pid, 0)
             t.keys("\x11")
             t.shows("Shut down?")
@@ -450,51 +451,115 @@ def _():
 CLUSTER_TOOL = """#!/bin/sh
 echo "$(basename $0) $*" >> {log}
 case "$(basename $0) $*" in
-  "kind get clusters") echo "No kind clusters found." ;;
-  *port-forward*service/gateway*) exec {python} {fake} --port {port} --forever ;;
-  *port-forward*) exec sleep 600 ;;
+  "kind get clusters") cat {clusters} ;;
+  "kind create cluster"*) echo odto >> {clusters} ;;
+  "kind delete cluster"*) : > {clusters} ;;
+  *"apply -k "*) [ -s "$5/secrets.env" ] || {{ echo "no such file: secrets.env"; exit 1; }} ;;
+  *"-n observatory port-forward service/"*) for last; do :; done
+    [ -e {fail}-$6 ] && echo "unable to listen" && exit 1
+    exec {python} {fake} --port "${{last%:*}}" --forever ;;
   "docker build"*) [ -e {fail} ] && echo "COPY failed" && exit 1; echo building ;;
 esac
 exit 0
 """
 
 
-@suite.test("the cluster launcher runs the tools in order and reports a failing one")
-def _():
-    def run(state):
-        port, log, fail = odto.free_port(), state / "log", state / "fail"
+class ClusterTools:
+    """kind, kubectl and docker that write down how they are called, and a copy of the tree's k8s folder."""
+
+    def __init__(self, state):
+        self.log, self.fail, self.clusters, source = state / "log", state / "fail", state / "clusters", state / "src"
+        self.ports, self.state = [odto.free_port() for _ in range(3)], state / "s" / "odto-launch"
+        self.clusters.touch()
+        self.log.touch()
         (state / "bin").mkdir()
-        source = state / "src"
-        (source / "k8s" / "base").mkdir(parents=True)
+        source.mkdir()
         (source / "Dockerfile").write_text("FROM scratch\n")
-        # its port-forward serves the fake system
+        shutil.copytree(odto.SRC / "k8s", source / "k8s", ignore=shutil.ignore_patterns("secrets.env"))
+        for folder in (source / "k8s").rglob("local"):  # a tree to build from may be read-only
+            folder.chmod(0o755)
         for tool in ("docker", "kind", "kubectl"):
             p = state / "bin" / tool
-            p.write_text(CLUSTER_TOOL.format(log=log, python=sys.executable, port=port, fail=fail,
+            p.write_text(CLUSTER_TOOL.format(log=self.log, python=sys.executable, fail=self.fail, clusters=self.clusters,
                                              fake=HERE.parent / "dashboard" / "fake_system.py"))
             p.chmod(0o755)
-        url = f"http://127.0.0.1:{port}"
-        env = dict(os.environ, PATH=f"{state / 'bin'}:{os.environ['PATH']}", ODTO_SRCDIR=str(source),
-                   XDG_STATE_HOME=str(state / "s"), GATEWAY_URL=url, READ_MODEL_URL=url)
-        fail.touch()
-        out = subprocess.run([PROGRAM, "launch", "--json", "cluster"], env=env, capture_output=True, text=True, timeout=60)
-        odto.equal(out.returncode, 1)
-        last = json.loads(out.stdout.splitlines()[-1])
-        odto.equal((last["step"], last["status"]), ("images", "error"))
-        odto.check(last["remedy"], "a remedy")
-        odto.contains(out.stdout, "COPY failed")
-        fail.unlink()
-        log.unlink()
-        out = subprocess.run([PROGRAM, "launch", "--json", "cluster"], env=env, capture_output=True, text=True, timeout=90)
+        self.secrets = source / "k8s" / "overlays" / "local" / "secrets.env"
+        gateway, read, page = self.ports
+        self.env = dict(os.environ, PATH=f"{state / 'bin'}:{os.environ['PATH']}", ODTO_SRCDIR=str(source), WEB_PORT=str(page),
+                        XDG_STATE_HOME=str(state / "s"), GATEWAY_URL=f"http://127.0.0.1:{gateway}",
+                        READ_MODEL_URL=f"http://127.0.0.1:{read}")
+
+    def launch(self, kind="cluster", **env):
+        out = subprocess.run([PROGRAM, "launch", "--json", kind], env={**self.env, **env}, capture_output=True, text=True, timeout=90)
+        lines = [json.loads(x) for x in out.stdout.splitlines()]
+        return out.returncode, lines, [x for x in lines if "step" in x][-1]
+
+    def stop(self):
+        out = subprocess.run([PROGRAM, "stop"], env=self.env, capture_output=True, text=True, timeout=60)
         odto.equal(out.returncode, 0, out.stdout)
-        calls = log.read_text()
-        order = ["kind get clusters", "kind create cluster --name odto", "docker build", "kind load docker-image",
-                 "apply -k", "wait --for=condition=Available", "port-forward"]
+        return out.stdout
+
+    def forwards(self):
+        return [p for p in self.ports if listens(p)]
+
+
+def listens(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+@suite.test("the cluster launcher runs the tools in order, on the overlay's namespace, and reports a failing one")
+def _():
+    def run(state):
+        k = ClusterTools(state)
+        k.fail.touch()
+        code, lines, last = k.launch()
+        odto.equal((code, last["step"], last["status"]), (1, "images", "error"))
+        odto.check(last["remedy"], "a remedy")
+        odto.check(any("COPY failed" in x.get("log", "") for x in lines), lines)
+        k.stop()
+        odto.contains(k.log.read_text(), "kind delete cluster --name odto", "what was made before the failure is removed")
+        k.fail.unlink()
+        k.log.write_text("")
+        code, lines, _last = k.launch()
+        odto.equal(code, 0, lines)
+        calls = k.log.read_text()
+        order = ["kind get clusters", "kind create cluster --name odto", "docker build", "kind load docker-image", "apply -k",
+                 "wait --for=condition=Available", "port-forward"]
         at = [calls.find(x) for x in order]
         odto.check(min(at) >= 0 and at == sorted(at), f"order of calls: {calls}")
-        stop = subprocess.run([PROGRAM, "stop"], env=env, capture_output=True, text=True, timeout=60)
-        odto.equal(stop.returncode, 0, stop.stdout)
-        odto.contains(log.read_text(), "kind delete cluster --name odto")
+        space = re.search(r"^namespace: (\S+)", (odto.SRC / "k8s/overlays/local/kustomization.yaml").read_text(), re.M)[1]
+        odto.equal(set(re.findall(r" -n (\S+)", calls)), {space}, "namespaces")
+        odto.equal(len(k.forwards()), 3, "forwards")
+        secret = dict(x.split("=") for x in k.secrets.read_text().split())["pty-auth-token"]
+        odto.check(any("secrets.env" in x.get("message", "") for x in lines), "it is told where the token is")
+        odto.check(secret not in json.dumps(lines) + calls, "the token itself is shown nowhere")
+        k.launch()
+        odto.equal(len(k.forwards()), 3, "forwards after another launch")
+        k.stop()
+        odto.equal((k.forwards(), k.clusters.read_text()), ([], ""), "what is left")
+    with_state(run)
+
+
+@suite.test("the cluster launcher: what others made stays; a port that is taken or a forward that fails is told, and none is left")
+def _():
+    def run(state):
+        k = ClusterTools(state)
+        k.clusters.write_text("odto\n")
+        with socket.create_server(("127.0.0.1", k.ports[1])):
+            code, _lines, last = k.launch()
+            odto.equal((code, last["step"]), (1, "ports"))
+            odto.contains(last["message"], f"port {k.ports[1]} is in use")
+        odto.equal(k.forwards(), [], "forwards")
+        broken = state / "fail-service" / "web-ui-http"
+        broken.parent.mkdir()
+        broken.touch()
+        code, _lines, last = k.launch()
+        odto.equal((code, last["step"]), (1, "ports"))
+        odto.contains(last["message"], "web-ui-http")
+        odto.equal(k.forwards(), [], "forwards")
+        k.stop()
+        odto.check("delete" not in k.log.read_text(), "a cluster that was there stays")
     with_state(run)
 
 

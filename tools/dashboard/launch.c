@@ -212,17 +212,29 @@ static unsigned long long start_time(int64_t pid)
     return state == 'Z' ? 0 : t;
 }
 
-int launch_remember(const launch *l, const char *kind, const int64_t *pids, int n)
+static void record_path(const launch *l, const char *kind, char *path, size_t size)
+{
+    snprintf(path, size, "%s/%s.json", l->state, kind);
+}
+
+int launch_port_of(const char *url)
+{
+    char scheme[16], host[128];
+    int port = 80;
+    return probe_url(url, scheme, sizeof scheme, host, sizeof host, &port) ? port : 0;
+}
+
+int launch_remember(const launch *l, const char *kind, const int64_t *pids, int n, bool made)
 {
     char path[600];
     odto_buf b = {0};
-    odto_buf_printf(&b, "{\"kind\":\"%s\",\"processes\":[", kind);
+    odto_buf_printf(&b, "{\"made\":%s,\"processes\":[", made ? "true" : "false");
     for (int i = 0; i < n; i++) {
         odto_buf_printf(&b, "%s{\"pid\":%lld,\"start\":%llu}", i ? "," : "", (long long)pids[i],
                         start_time(pids[i]));
     }
     odto_buf_str(&b, "]}\n");
-    snprintf(path, sizeof path, "%s/launch.json", l->state);
+    record_path(l, kind, path, sizeof path);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     bool ok = fd >= 0 && !b.failed && write(fd, b.p, b.n) == (ssize_t)b.n;
     if (fd >= 0) {
@@ -237,15 +249,16 @@ int launch_wait_http(const launch *l, const char *url, int64_t pid, char *why, s
     int64_t end = odto_now_ns() + l->timeout_s * ODTO_SEC;
     while (odto_now_ns() < end) {
         int code = probe_http(url, 1000, NULL, 0, why, size);
+        /* an answer counts while it can be that of pid */
+        if (pid && (waitpid((pid_t)pid, NULL, WNOHANG) == pid || !start_time(pid))) {
+            snprintf(why, size, "the process that is to answer at %s ended", url);
+            return -ESRCH;
+        }
         if (code == 200) {
             return 0;
         }
         if (code > 0) {
             snprintf(why, size, "HTTP %d", code);
-        }
-        if (pid && (waitpid((pid_t)pid, NULL, WNOHANG) == pid || !start_time(pid))) {
-            snprintf(why, size, "the host ended");
-            return -ESRCH;
         }
         nanosleep(&(struct timespec){0, 100 * 1000000}, NULL);
     }
@@ -343,42 +356,63 @@ static bool end_process(int64_t pid, unsigned long long start)
     return gone;
 }
 
-int stop_main(int argc, char **argv)
+bool launch_end(const launch *l, const char *kind, bool *made)
 {
-    launch l;
-    int rc = init(&l, argc, argv);
-    if (rc >= 0) {
-        return rc;
-    }
-    char path[600];
-    snprintf(path, sizeof path, "%s/launch.json", l.state);
+    char path[600], text[80];
+    record_path(l, kind, path, sizeof path);
     json_object *root = json_object_from_file(path), *list = NULL, *v = NULL;
-    if (!root) {
-        log_line(&l, "nothing was started from here");
-        return 0;
-    }
     bool all = true;
+    *made = json_object_object_get_ex(root, "made", &v) && json_object_get_boolean(v);
     size_t n = json_object_object_get_ex(root, "processes", &list) ? json_object_array_length(list) : 0;
     for (size_t i = 0; i < n; i++) {
         json_object *o = json_object_array_get_idx(list, i);
         int64_t pid = json_object_object_get_ex(o, "pid", &v) ? json_object_get_int64(v) : 0;
         uint64_t start = json_object_object_get_ex(o, "start", &v) ? json_object_get_uint64(v) : 0;
         bool gone = pid <= 1 || !start || end_process(pid, start);
-        char text[80];
         snprintf(text, sizeof text, gone ? "process %lld is stopped" : "process %lld does not end",
                  (long long)pid);
-        log_line(&l, text);
+        log_line(l, text);
         all = all && gone;
     }
-    bool cluster =
-        json_object_object_get_ex(root, "kind", &v) && !strcmp(json_object_get_string(v), "cluster");
-    if (cluster) {
-        char *argv_kind[] = {"kind", "delete", "cluster", "--name", "odto", NULL};
-        all = launch_run(&l, argv_kind) == 0 && all;
-    }
     json_object_put(root);
+    return all;
+}
+
+/* What was started of a kind. True when nothing of it is left. */
+static bool stop_kind(const launch *l, const char *kind)
+{
+    char path[600];
+    bool made = false, all = launch_end(l, kind, &made);
+    if (made) {
+        char *remove_it[] = {"kind", "delete", "cluster", "--name", "odto", NULL};
+        all = launch_run(l, remove_it) == 0 && all;
+    }
+    record_path(l, kind, path, sizeof path);
     if (all) {
         unlink(path);
+    }
+    return all;
+}
+
+int stop_main(int argc, char **argv)
+{
+    static const char *const kinds[] = {"local", "cluster"};
+    launch l;
+    int rc = init(&l, argc, argv);
+    if (rc >= 0) {
+        return rc;
+    }
+    bool any = false, all = true;
+    for (size_t i = 0; i < 2; i++) {
+        char path[600];
+        record_path(&l, kinds[i], path, sizeof path);
+        if (access(path, F_OK) == 0) {
+            any = true;
+            all = stop_kind(&l, kinds[i]) && all;
+        }
+    }
+    if (!any) {
+        log_line(&l, "nothing was started from here");
     }
     return all ? 0 : 1;
 }

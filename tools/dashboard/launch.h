@@ -1,8 +1,8 @@
 /* launch — starts a system on this machine and tells every step as a line of JSON.
  *
  * `odto-dashboard launch local|cluster` is a program of its own, run by the launcher screen as a child and
- * by scripts directly. What it started is written to launch.json in the state folder, so that a later
- * `stop` (or the dashboard's shutdown) ends exactly that. */
+ * by scripts directly. What it started is written to local.json or cluster.json in the state folder, so that
+ * a later `stop` (or the dashboard's shutdown) ends exactly that. */
 #ifndef DASH_LAUNCH_H
 #define DASH_LAUNCH_H
 
@@ -35,8 +35,12 @@ int64_t launch_spawn(const launch *l, char *const argv[]);
 int launch_run(const launch *l, char *const argv[]);
 /* The last lines of the log as log lines. */
 void launch_log_tail(const launch *l, int lines);
-/* Remembers what was started: pid of the host or forwards, and the kind. */
-int launch_remember(const launch *l, const char *kind, const int64_t *pids, int n);
+/* Remembers what was started in place of what was remembered of this kind (local, cluster): pids of the host
+ * or the forwards; made: the cluster itself too. */
+int launch_remember(const launch *l, const char *kind, const int64_t *pids, int n, bool made);
+/* Ends the processes that are remembered of a kind; *made as above. False when one does not end. */
+bool launch_end(const launch *l, const char *kind, bool *made);
+int launch_port_of(const char *url); /* 0: none */
 /* Waits until url answers 200 or pid (if not 0) ends; 0, -ETIMEDOUT or -ESRCH. */
 int launch_wait_http(const launch *l, const char *url, int64_t pid, char *why, size_t size);
 void launch_ready(const launch *l);

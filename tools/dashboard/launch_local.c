@@ -14,13 +14,6 @@ typedef struct parts {
     bool running; /* somebody answers already */
 } parts;
 
-static int port_of(const char *url)
-{
-    char scheme[16], host[128];
-    int port = 80;
-    return probe_url(url, scheme, sizeof scheme, host, sizeof host, &port) ? port : 0;
-}
-
 static int prereqs(launch *l, parts *p)
 {
     char url[200], why[160];
@@ -43,7 +36,7 @@ static int prereqs(launch *l, parts *p)
     }
     const char *const urls[] = {l->gateway, l->read};
     for (size_t i = 0; i < 2; i++) {
-        int port = port_of(urls[i]);
+        int port = launch_port_of(urls[i]);
         if (port && probe_port_free(port) == -EADDRINUSE) {
             return launch_fail(l, "prereqs",
                                "odto-dashboard doctor tells which program holds it; stop that one",
@@ -63,7 +56,7 @@ static int deploy(launch *l, const parts *p)
         return launch_fail(l, "deploy", "check the file's rights", "%s: %s", p->host, strerror((int)-pid));
     }
     l->pid = pid;
-    launch_remember(l, "local", &pid, 1);
+    launch_remember(l, "local", &pid, 1, false);
     launch_step_line(l, "deploy", "complete", "process %lld, log in %s", (long long)pid, l->log);
     return 0;
 }
