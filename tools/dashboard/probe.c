@@ -182,18 +182,25 @@ int probe_server(const char *url, const char *kind, int default_port, int timeou
 {
     char scheme[24], host[256];
     int port = default_port;
+    port = !strncmp(url, "amqps://", 8) ? 5671 : port;
     if (!probe_url(url, scheme, sizeof scheme, host, sizeof host, &port)) {
         snprintf(why, size, "the URL has no host");
         return -EINVAL;
+    }
+    if (strstr(scheme, "+srv")) { /* the name stands for others, which only the driver finds */
+        snprintf(why, size, "%s is looked up by its driver, not asked", host);
+        return 0;
     }
     int fd = probe_tcp(host, port, timeout_ms, why, size);
     if (fd < 0) {
         return fd;
     }
-    int rc = say_hello(fd, kind, timeout_ms, why, size);
+    bool tls = !strcmp(scheme, "rediss") || !strcmp(scheme, "amqps");
+    int rc = tls ? 0 : say_hello(fd, kind, timeout_ms, why, size);
     close(fd);
     if (!rc) {
-        snprintf(why, size, "answers on %s:%d", host, port);
+        snprintf(why, size, tls ? "listens on %s:%d (TLS, not asked further)" : "answers on %s:%d", host,
+                 port);
     }
     return rc;
 }
@@ -209,5 +216,24 @@ int probe_port_free(int port)
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     int rc = bind(fd, (struct sockaddr *)&a, sizeof a) < 0 ? -errno : 0;
     close(fd);
+    return rc;
+}
+
+int probe_listen(const char *host, int port)
+{
+    char service[8];
+    struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM}, *a = NULL;
+    int one = 1;
+    snprintf(service, sizeof service, "%d", port);
+    if (getaddrinfo(host[0] ? host : NULL, service, &hints, &a)) {
+        return -EADDRNOTAVAIL;
+    }
+    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), rc = fd < 0 ? -errno : 0;
+    if (!rc) {
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        rc = bind(fd, a->ai_addr, a->ai_addrlen) < 0 ? -errno : 0;
+        close(fd);
+    }
+    freeaddrinfo(a);
     return rc;
 }
