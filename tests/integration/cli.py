@@ -470,6 +470,91 @@ def _():
     c.close()
 
 
+def doctor(manifest, code, **env):
+    """The lines of `odto doctor --json` for a manifest, by name."""
+    with tempfile.TemporaryDirectory(prefix="odto-doctor-") as d:
+        os.chmod(d, 0o755)
+        path = pathlib.Path(d, "m.ini")
+        path.write_text(f"[host]\ndata_dir = {d}/data\nplugin_dir = {odto.BUILD / 'plugins.d'}\n{manifest}")
+        r = run("doctor", "--json", "--manifest", str(path),
+                env={"GATEWAY_URL": "", "READ_MODEL_URL": "", "LC_ALL": "C.UTF-8", **env})
+        expect(r, code)
+        odto.check("hunter2" not in r.stdout + r.stderr, "no password")
+        return {row["name"]: row for row in map(json.loads, r.stdout.splitlines())}
+
+
+def listener():
+    s = socket.create_server(("127.0.0.1", 0))
+    return s, s.getsockname()[1]
+
+
+@suite.test("doctor: the manifest's own ports, free and taken")
+def _():
+    port = odto.free_port()
+    taken, other = listener()
+    gateway = "[plugin gateway]\nlisten = 127.0.0.1:${DOCTOR_PORT:-%d} ; here\n" % port
+    rows = doctor(gateway, 0)
+    odto.equal(rows[f"{port} gateway"]["detail"], "free")
+    odto.equal([r["name"] for r in rows.values() if r["section"] == "ports"], [f"{port} gateway"])
+    odto.contains(rows["servers"]["detail"], "none configured")
+    row = doctor(gateway, 1, DOCTOR_PORT=str(other))[f"{other} gateway"]
+    odto.equal(row["verdict"], "FAIL")
+    odto.contains(row["detail"], f"(pid {os.getpid()})")
+    odto.contains(row["hint"], "set listen in the manifest")
+    row = doctor("[plugin pty]\nlisten = 127.0.0.1:1\n", 1, PTY_WS_PORT=str(other), PTY_METRICS_PORT=str(port))
+    odto.equal(row[f"{other} pty"]["verdict"], "FAIL")
+    odto.equal(row[f"{port} pty"]["verdict"], "OK")
+    row = doctor(f"[plugin gateway]\nlisten = 192.0.2.1:{port}\n", 1)[f"{port} gateway"]
+    odto.contains(row["detail"], "cannot listen on 192.0.2.1")
+    taken.close()
+
+
+@suite.test("doctor: a port whose owner cannot be told is a warning")
+def _():
+    if os.getuid() != 0 or not shutil.which("setpriv"):
+        return  # only root can be another user
+    taken, port = listener()
+    with tempfile.TemporaryDirectory(prefix="odto-doctor-") as d:
+        os.chmod(d, 0o755)
+        program = shutil.copy(odto.ODTO, d)
+        path = pathlib.Path(d, "m.ini")
+        path.write_text(f"[plugin pty]\nlisten = 127.0.0.1:{port}\nlisten_http = 127.0.0.1:0\n")
+        r = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program, "doctor", "--json",
+                            "--manifest", str(path), "--data-dir", "/tmp"], capture_output=True, text=True, timeout=60)
+    rows = {row["name"]: row for row in map(json.loads, r.stdout.splitlines())}
+    odto.equal(rows[f"{port} pty"]["verdict"], "WARN", r.stdout + r.stderr)
+    odto.contains(rows[f"{port} pty"]["detail"], "may not look at")
+    taken.close()
+
+
+@suite.test("doctor: a broken manifest is refused with its line")
+def _():
+    row = doctor("nonsense = 1\n", 1)["manifest"]
+    odto.equal(row["verdict"], "FAIL")
+    odto.contains(row["hint"], "m.ini:4:1: error: unknown key nonsense")
+
+
+@suite.test("doctor: the manifest's servers, away, by variable and with TLS")
+def _():
+    tls, port = listener()
+    servers = ("[bridge rabbitmq]\n"
+               "[store jobs]\nmodule = postgres\nurl = ${POSTGRES_URL:-postgresql://u:hunter2@127.0.0.1:1/db}\n"
+               f"[store counters]\nmodule = redis\nurl = rediss://:hunter2@127.0.0.1:{port}/0\n"
+               "[store off]\nenabled = no\nmodule = mongo\n")
+    rows = doctor(servers, 1, RABBITMQ_URL=f"amqps://u:hunter2@127.0.0.1:1,amqps://u:hunter2@127.0.0.1:{port}")
+    odto.equal((rows["PostgreSQL"]["verdict"], rows["PostgreSQL"]["detail"]), ("FAIL", "nothing listens on 127.0.0.1:1"))
+    odto.contains(rows["PostgreSQL"]["hint"], "[store jobs]")
+    for name in ("Redis", "RabbitMQ"):  # the second broker is there
+        odto.equal((name, rows[name]["verdict"]), (name, "OK"))
+        odto.contains(rows[name]["detail"], f"listens on 127.0.0.1:{port} (TLS, not asked further)")
+    odto.check("MongoDB" not in rows, "a section that is off wants no server")
+    rows = doctor(servers, 1, RABBITMQ_URL="amqp://u:hunter2@127.0.0.1:2/", POSTGRES_URL="postgresql://127.0.0.1:3/db",
+                  REDIS_URL="127.0.0.1:4")
+    for name, n in (("RabbitMQ", 2), ("PostgreSQL", 3), ("Redis", 4)):
+        odto.equal((rows[name]["verdict"], rows[name]["detail"]), ("FAIL", f"nothing listens on 127.0.0.1:{n}"))
+    tls.close()
+
+
 @suite.test("completion scripts are valid in their shells")
 def _():
     c = ControlHost(lambda verb, args: {"plugins": [{"name": "gateway"}, {"name": "processor"}],

@@ -1,6 +1,7 @@
 /* doctor_checks — the checks themselves; see doctor.h. */
 #include "doctor.h"
 
+#include "doctor_config.h"
 #include "locate.h"
 #include "probe.h"
 #include "text.h"
@@ -486,16 +487,17 @@ static bool has_socket(const char *pid, const char *want)
     return found;
 }
 
-/* "nginx (pid 12)" where /proc lets us see it. */
-static void who_listens(int port, char *out, size_t size)
+/* "nginx (pid 12)"; false where /proc does not let us see it: another user's program. */
+static bool who_listens(int port, char *out, size_t size)
 {
     unsigned long inode = listener_inode("/proc/net/tcp", port);
     char want[64], path[300], name[64] = "";
     inode = inode ? inode : listener_inode("/proc/net/tcp6", port);
     snprintf(want, sizeof want, "socket:[%lu]", inode);
-    snprintf(out, size, "another program");
+    snprintf(out, size, "a program that this user may not look at");
     DIR *d = inode ? opendir("/proc") : NULL;
-    for (struct dirent *e; d && (e = readdir(d));) {
+    bool found = false;
+    for (struct dirent *e; d && !found && (e = readdir(d));) {
         if (e->d_name[0] < '0' || e->d_name[0] > '9' || !has_socket(e->d_name, want)) {
             continue;
         }
@@ -504,46 +506,83 @@ static void who_listens(int port, char *out, size_t size)
         if (f && fgets(name, sizeof name, f)) {
             name[strcspn(name, "\n")] = '\0';
             snprintf(out, size, "%s (pid %.12s)", name, e->d_name);
+            found = true;
         }
         if (f) {
             fclose(f);
         }
-        break;
     }
     if (d) {
         closedir(d);
     }
+    return found;
 }
 
+/* Does one of our services answer there? */
+static bool answers_ours(const doctor_listener *p)
+{
+    char url[256], why[128], body[256];
+    bool any = !p->host[0] || !strcmp(p->host, "0.0.0.0") || !strcmp(p->host, "::");
+    const char *host = any ? "127.0.0.1" : p->host;
+    if (!p->path) {
+        return false;
+    }
+    snprintf(url, sizeof url, strchr(host, ':') ? "http://[%s]:%d%s" : "http://%s:%d%s", host, p->port,
+             p->path);
+    return probe_http(url, PROBE_MS, body, sizeof body, why, sizeof why) == 200 && strstr(body, "ok");
+}
+
+static void port_in_use(const doctor_listener *p, doctor_line *l)
+{
+    char who[96];
+    bool known = who_listens(p->port, who, sizeof who);
+    bool ours = (known && strstr(who, "odto")) || answers_ours(p);
+    /* a host that runs as another user is healthy: who cannot be told is no failure */
+    l->verdict = ours ? DOCTOR_OK : known ? DOCTOR_FAIL : DOCTOR_WARN;
+    snprintf(l->detail, sizeof l->detail, ours ? "in use by %s: a system is running" : "in use by %s", who);
+    snprintf(l->hint, sizeof l->hint, "%s",
+             ours    ? ""
+             : known ? "stop that program, or set listen in the manifest"
+                     : "if it is not odto: stop it, or set listen in the manifest");
+}
+
+static void check_listener(doctor *d, const doctor_listener *p)
+{
+    char name[80];
+    snprintf(name, sizeof name, "%d %s", p->port, p->name);
+    doctor_line l = line_of("ports", name, DOCTOR_OK);
+    int rc = p->port ? probe_listen(p->host, p->port) : 0;
+    if (rc == -EADDRINUSE) {
+        port_in_use(p, &l);
+    } else if (rc) {
+        l.verdict = DOCTOR_FAIL;
+        snprintf(l.detail, sizeof l.detail, "cannot listen on %.120s: %s", p->host, strerror(-rc));
+        snprintf(l.hint, sizeof l.hint, "%s",
+                 rc == -EACCES ? "a port above 1023 needs no rights: set listen in the manifest"
+                               : "set listen in the manifest to an address of this machine");
+    } else {
+        snprintf(l.detail, sizeof l.detail, p->port ? "free" : "any free port");
+    }
+    doctor_report(d, &l);
+}
+
+/* The manifest's listeners; where there is none to read, those of the manifest that comes with odto. */
 void doctor_ports(doctor *d)
 {
-    static const struct {
-        int port;
-        const char *name, *path;
-    } ports[] = {{3000, "3000 gateway", "/livez"},   {8080, "8080 read model", "/livez"},
-                 {8081, "8081 web page", "/health"}, {8000, "8000 processor", "/healthz"},
-                 {9000, "9000 terminal", NULL},      {9001, "9001 terminal", "/healthz"}};
-    for (size_t i = 0; i < sizeof ports / sizeof ports[0]; i++) {
-        char url[64], why[128], who[96];
-        doctor_line l = line_of("ports", ports[i].name, DOCTOR_OK);
-        int rc = probe_port_free(ports[i].port);
-        if (!rc) {
-            snprintf(l.detail, sizeof l.detail, "free");
-            doctor_report(d, &l);
-            continue;
-        }
-        who_listens(ports[i].port, who, sizeof who);
-        snprintf(url, sizeof url, "http://127.0.0.1:%d%s", ports[i].port,
-                 ports[i].path ? ports[i].path : "/");
-        bool ours = strstr(who, "odto") != NULL;
-        if (!ours && ports[i].path) {
-            char body[256];
-            int code = probe_http(url, PROBE_MS, body, sizeof body, why, sizeof why);
-            ours = code == 200 && strstr(body, "ok");
-        }
-        l.verdict = ours ? DOCTOR_OK : DOCTOR_FAIL;
-        snprintf(l.detail, sizeof l.detail, ours ? "in use by %s: a system is running" : "in use by %s", who);
-        snprintf(l.hint, sizeof l.hint, "%s", ours ? "" : "stop that program, or set listen in the manifest");
+    static const doctor_listener usual[] = {
+        {"gateway", "127.0.0.1", 3000, "/livez"},   {"read model", "127.0.0.1", 8080, "/livez"},
+        {"web page", "127.0.0.1", 8081, "/health"}, {"processor", "127.0.0.1", 8000, "/healthz"},
+        {"terminal", "127.0.0.1", 9000, NULL},      {"terminal", "127.0.0.1", 9001, "/healthz"}};
+    doctor_config c;
+    doctor_config_read(&c, d->manifest);
+    const doctor_listener *list = c.read ? c.listeners : usual;
+    size_t n = c.read ? c.n_listeners : sizeof usual / sizeof usual[0];
+    for (size_t i = 0; i < n; i++) {
+        check_listener(d, &list[i]);
+    }
+    if (!n) {
+        doctor_line l = line_of("ports", "ports", DOCTOR_OK);
+        snprintf(l.detail, sizeof l.detail, "the manifest has no listener");
         doctor_report(d, &l);
     }
 }
@@ -567,36 +606,104 @@ static void http_server(doctor *d, const char *name, const char *base, const cha
     doctor_report(d, &l);
 }
 
-/* Only what the environment names is needed; the embedded manifest wants no server at all. */
+/* The length of the first of several servers: amqp://a,amqp://b or postgresql://u:p@a:1,b:2/db. A comma
+ * in a password, which stands before an @, separates nothing. */
+static size_t first_server(const char *urls)
+{
+    const char *scheme = strstr(urls, "://"), *start = scheme ? scheme + 3 : urls;
+    size_t n = strcspn(start, "/?");
+    const char *at = memrchr(start, '@', n), *from = at ? at : start;
+    const char *comma = memchr(from, ',', n - (size_t)(from - start));
+    for (const char *c = start + n; !comma && (c = strchr(c, ',')); c++) {
+        const char *next = strstr(c, "://"), *other = strchr(c + 1, ',');
+        comma = next && (!other || next < other) ? c : NULL;
+    }
+    return comma ? (size_t)(comma - urls) : strlen(urls);
+}
+
+/* One that answers is enough: the others are tried in turn by the plugins too. */
+static int probe_any(const char *urls, const char *kind, int port, char *why, size_t size)
+{
+    char one[1024];
+    int rc = -EINVAL;
+    while (rc && *urls) {
+        size_t n = first_server(urls);
+        snprintf(one, sizeof one, "%.*s", (int)n, urls);
+        rc = probe_server(one, kind, port, PROBE_MS, why, size);
+        urls += n + (urls[n] == ',');
+        urls += strspn(urls, " ");
+    }
+    return rc;
+}
+
+typedef struct known_server {
+    const char *env, *module, *name, *kind;
+    int port;
+} known_server;
+
+static const known_server known_servers[] = {{"RABBITMQ_URL", "rabbitmq", "RabbitMQ", "amqp", 5672},
+                                             {"POSTGRES_URL", "postgres", "PostgreSQL", "postgres", 5432},
+                                             {"REDIS_URL", "redis", "Redis", "redis", 6379},
+                                             {"MONGO_URL", "mongo", "MongoDB", "mongodb", 27017}};
+
+/* title: the manifest's section that has the url; NULL: the variable has it. */
+static void check_server(doctor *d, const known_server *k, const char *urls, const char *title)
+{
+    doctor_line l = line_of("servers", k->name, DOCTOR_OK);
+    int rc = probe_any(urls, k->kind, k->port, l.detail, sizeof l.detail);
+    l.verdict = rc ? DOCTOR_FAIL : DOCTOR_OK;
+    if (rc && title) {
+        snprintf(l.hint, sizeof l.hint, "start it, or correct its url in [%s] or %s", title, k->env);
+    } else if (rc) {
+        snprintf(l.hint, sizeof l.hint, "start it, or correct %s", k->env);
+    }
+    doctor_report(d, &l);
+}
+
+/* Those of the manifest, once each; a variable that the manifest has no section for is tried as well. */
+static int data_servers(doctor *d, const doctor_config *c, const known_server *k)
+{
+    const char *env = getenv(k->env);
+    int n = 0;
+    for (size_t i = 0; i < c->n_servers; i++) {
+        const doctor_server *s = &c->servers[i];
+        bool again = false;
+        for (size_t j = 0; j < i; j++) {
+            again |= !strcmp(c->servers[j].module, s->module) && !strcmp(c->servers[j].url, s->url);
+        }
+        if (!again && !strcmp(s->module, k->module)) {
+            check_server(d, k, s->url, s->from_env ? NULL : s->title);
+            n++;
+        }
+    }
+    if (!n && env && env[0]) {
+        check_server(d, k, env, NULL);
+        n++;
+    }
+    return n;
+}
+
+/* Only what the environment or the manifest names is needed; the embedded manifest wants no server at all. */
 void doctor_servers(doctor *d)
 {
     static const struct {
-        const char *env, *name, *kind, *path;
-        int port;
-    } servers[] = {{"GATEWAY_URL", "gateway", NULL, "/healthz", 0},
-                   {"READ_MODEL_URL", "read model", NULL, "/health", 0},
-                   {"PROMETHEUS_URL", "Prometheus", NULL, "/-/ready", 0},
-                   {"ALERTMANAGER_URL", "Alertmanager", NULL, "/-/ready", 0},
-                   {"RABBITMQ_URL", "RabbitMQ", "amqp", NULL, 5672},
-                   {"POSTGRES_URL", "PostgreSQL", "postgres", NULL, 5432},
-                   {"REDIS_URL", "Redis", "redis", NULL, 6379},
-                   {"MONGO_URL", "MongoDB", "mongodb", NULL, 27017}};
+        const char *env, *name, *path;
+    } services[] = {{"GATEWAY_URL", "gateway", "/healthz"},
+                    {"READ_MODEL_URL", "read model", "/health"},
+                    {"PROMETHEUS_URL", "Prometheus", "/-/ready"},
+                    {"ALERTMANAGER_URL", "Alertmanager", "/-/ready"}};
     int configured = 0;
-    for (size_t i = 0; i < sizeof servers / sizeof servers[0]; i++) {
-        const char *url = getenv(servers[i].env);
-        if (!url || !url[0]) {
-            continue;
+    doctor_config c;
+    doctor_config_read(&c, d->manifest);
+    for (size_t i = 0; i < sizeof services / sizeof services[0]; i++) {
+        const char *url = getenv(services[i].env);
+        if (url && url[0]) {
+            configured++;
+            http_server(d, services[i].name, url, services[i].path);
         }
-        configured++;
-        if (!servers[i].kind) {
-            http_server(d, servers[i].name, url, servers[i].path);
-            continue;
-        }
-        doctor_line l = line_of("servers", servers[i].name, DOCTOR_OK);
-        int rc = probe_server(url, servers[i].kind, servers[i].port, PROBE_MS, l.detail, sizeof l.detail);
-        l.verdict = rc ? DOCTOR_FAIL : DOCTOR_OK;
-        snprintf(l.hint, sizeof l.hint, rc ? "start it, or correct %s" : "", servers[i].env);
-        doctor_report(d, &l);
+    }
+    for (size_t i = 0; i < sizeof known_servers / sizeof known_servers[0]; i++) {
+        configured += data_servers(d, &c, &known_servers[i]);
     }
     if (!configured) {
         doctor_line l = line_of("servers", "servers", DOCTOR_OK);

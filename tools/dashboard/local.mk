@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += tools/dashboard/libdoctor.la
 tools_dashboard_libdoctor_la_SOURCES = \
   %D%/doctor.c %D%/doctor.h \
   %D%/doctor_checks.c \
+  %D%/doctor_config.c %D%/doctor_config.h \
   %D%/locate.c %D%/locate.h \
   %D%/probe.c %D%/probe.h \
   %D%/text.c %D%/text.h
