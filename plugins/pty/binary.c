@@ -151,7 +151,7 @@ static void hello(viewer *v, odto_slice text)
                     json_object_is_type(m, json_type_int) && json_object_get_int64(m) >= 0;
     j->offset = j->has_offset ? (uint64_t)json_object_get_int64(m) : 0;
     json_object_put(o);
-    viewer_join(v);
+    viewer_known(v);
 }
 
 static void acknowledged(viewer *v, uint64_t offset)

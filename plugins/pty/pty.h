@@ -36,8 +36,9 @@ enum {
     SKIP_LEAST = 8 * 1024, /* it is behind, before some of it may be skipped */
     FEED_NOW = 512,        /* so little is fed at once */
     BINARY_INPUT_MAX = 64 * 1024,
-    MAX_WAITING = 256, /* connections that have not said who they are */
-    MAX_VIEWERS = 16,  /* of one session, besides its owner */
+    MAX_WAITING = 256,   /* connections that have not said who they are */
+    MAX_WAITING_IP = 64, /* of one address */
+    MAX_VIEWERS = 16,    /* of one session, besides its owner */
     MAX_PROXIES = 32,
     MAX_ENV = 64,
 };
@@ -240,7 +241,8 @@ void stream_restore(viewer *v, bool has_offset, uint64_t offset);
 /* ---- viewer.c: connections
  * ---------------------------------------------------------------------------------- */
 extern const odto_ws_ops viewer_ops;
-void viewer_join(viewer *v);                                         /* what v->join asks for */
+void viewer_known(viewer *v); /* what it asks for is known: joins, in test mode delay later */
+void viewer_join(viewer *v);  /* what v->join asks for */
 void viewer_error(viewer *v, const char *code, const char *message); /* one error, then close */
 void viewer_close(viewer *v, int code, const char *reason);
 void viewer_lost(viewer *v, uint64_t frames); /* no replay covers them */

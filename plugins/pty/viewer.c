@@ -60,6 +60,15 @@ void viewer_authorize(pty *p, odto_slice text, join *j)
     }
 }
 
+/* No room for one more that has not said who it is, least of all from where many already wait. */
+static bool crowded(const pty *p, const char *client)
+{
+    size_t n = 0;
+    for (const viewer *v = p->n_waiting >= MAX_WAITING_IP ? p->viewers : NULL; v; v = v->next)
+        n += (v->phase == VIEWER_HELLO || v->phase == VIEWER_DELAY) && !strcmp(v->ip, client);
+    return p->n_waiting >= MAX_WAITING || n >= MAX_WAITING_IP;
+}
+
 static int on_accept(void *self, odto_http_request *rq)
 {
     pty *p = self;
@@ -69,7 +78,7 @@ static int on_accept(void *self, odto_http_request *rq)
     request_client(p, rq, client);
     odto_slice auth = p->http->query(rq, "auth");
     bool authorized = request_bearer(p, rq) || (auth.n && secret_is(&p->set.auth, auth));
-    if (p->stopping || p->n_waiting >= MAX_WAITING)
+    if (p->stopping || crowded(p, client))
         status = 503;
     else if (!request_allowed(p, rq, client, authorized))
         status = 403;
@@ -95,6 +104,15 @@ static void phase_set(viewer *v, viewer_phase phase, int64_t deadline)
     v->deadline = deadline;
     if (deadline)
         loop_due(v->pty, deadline);
+}
+
+void viewer_known(viewer *v)
+{
+    pty *p = v->pty;
+    if (p->set.delay)
+        phase_set(v, VIEWER_DELAY, pty_now(p) + p->set.delay);
+    else
+        viewer_join(v);
 }
 
 /* What a JSON client asks for stands in its request. */
@@ -136,11 +154,9 @@ static void *on_open(void *self, odto_ws *ws, odto_http_request *rq)
     if (p->set.fail || asked)
         viewer_error(v, "INTERNAL_ERROR", "test mode: this connection fails");
     else if (v->binary)
-        phase_set(v, VIEWER_HELLO, pty_now(p) + HELLO_NS + p->set.delay);
-    else if (p->set.delay)
-        phase_set(v, VIEWER_DELAY, pty_now(p) + p->set.delay);
+        phase_set(v, VIEWER_HELLO, pty_now(p) + HELLO_NS);
     else
-        viewer_join(v);
+        viewer_known(v);
     pthread_mutex_unlock(&p->lock);
     return v;
 }

@@ -96,9 +96,17 @@ def _():
             waiting.append(s)
             if s.status == 503:
                 break
-        odto.equal(waiting[-1].status, 503, "the waiting room is bounded")
-        odto.check(len(waiting) > 200, "but not small")
-        for s in waiting:
+        odto.equal(waiting[-1].status, 503, "the waiting room is bounded for an address")
+        odto.check(len(waiting) > 60, "but not small")
+        known = {"Sec-WebSocket-Protocol": "odto.pty.v1", "Authorization": "Bearer t"}
+        other = Socket(b.port, headers={**known, "X-Forwarded-For": "10.1.2.3"})
+        odto.equal(other.status, 101, "another address still gets in")
+        for n in range(300):
+            waiting.append(Socket(b.port, headers={**known, "X-Forwarded-For": f"10.1.2.{n % 8}"}))
+            if waiting[-1].status == 503 and len(waiting) > 250:
+                break
+        odto.equal(waiting[-1].status, 503, "it is bounded for all together")
+        for s in (*waiting, other):
             s.close()
         for _ in range(300):
             first = b.ticket("t") if not _ else first
