@@ -267,7 +267,7 @@ static PGresult *only_result(const pg_store *s, pg_conn *c, int64_t limit_ns, in
     return r;
 }
 
-int pg_simple(const pg_store *s, pg_conn *c, const char *sql)
+static int simple(const pg_store *s, pg_conn *c, const char *sql, int64_t limit_ns)
 {
     int code = 0;
     if (c->c == NULL || !PQsendQuery(c->c, sql)) {
@@ -275,8 +275,18 @@ int pg_simple(const pg_store *s, pg_conn *c, const char *sql)
         pg_close(c);
         return -EAGAIN;
     }
-    PQclear(only_result(s, c, SCHEMA_TIME, &code));
+    PQclear(only_result(s, c, limit_ns, &code));
     return code;
+}
+
+int pg_simple(const pg_store *s, pg_conn *c, const char *sql)
+{
+    return simple(s, c, sql, answer_limit(s));
+}
+
+int pg_schema(const pg_store *s, pg_conn *c, const char *sql)
+{
+    return simple(s, c, sql, SCHEMA_TIME);
 }
 
 typedef struct wire { /* parameters as libpq takes them */

@@ -93,7 +93,7 @@ static int read_version(const pg_store *s, pg_conn *c, int64_t *version)
 static int migrate_locked(const pg_store *s, pg_conn *c, odto_error *err)
 {
     int64_t version = 0;
-    int code = pg_simple(s, c,
+    int code = pg_schema(s, c,
                          "CREATE TABLE IF NOT EXISTS odto_schema(version int4 PRIMARY KEY, "
                          "applied_at timestamptz DEFAULT now())");
     if (code == 0)
@@ -108,9 +108,9 @@ static int migrate_locked(const pg_store *s, pg_conn *c, odto_error *err)
     for (; code == 0 && version < PG_SCHEMA_VERSION; version++) {
         char mark[96];
         snprintf(mark, sizeof(mark), "INSERT INTO odto_schema(version) VALUES(%lld)", (long long)version + 1);
-        code = pg_simple(s, c, migrations[version]);
+        code = pg_schema(s, c, migrations[version]);
         if (code == 0)
-            code = pg_simple(s, c, mark);
+            code = pg_schema(s, c, mark);
         if (code == 0)
             odto_log(s->host, ODTO_INFO, "store %s: schema of %s is now version %lld", s->name, s->where,
                      (long long)version + 1);
@@ -118,21 +118,35 @@ static int migrate_locked(const pg_store *s, pg_conn *c, odto_error *err)
     return code != 0 ? failed(s, c, code, err) : 0;
 }
 
+/* Whether there is nothing to do, which is so at nearly every connection: asked without a lock. */
+static bool up_to_date(const pg_store *s, pg_conn *c)
+{
+    int code = 0;
+    int64_t version = 0;
+    pg_args none = {0};
+    PGresult *r = pg_query(s, c, "SELECT (to_regclass('odto_schema') IS NOT NULL)::int8", &none, &code);
+    bool there = r != NULL && pg_get_int(r, 0, 0) == 1;
+    PQclear(r);
+    return there && read_version(s, c, &version) == 0 && version == PG_SCHEMA_VERSION;
+}
+
 /* A session that is there to migrate may wait and work longer than one for jobs. */
 int pg_migrate(const pg_store *s, pg_conn *c, odto_error *err)
 {
     char begin[192];
+    if (up_to_date(s, c))
+        return 0;
     snprintf(begin, sizeof(begin),
              "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; "
              "SET LOCAL enable_seqscan = on; SELECT pg_advisory_xact_lock(%d, 1)",
              PG_LOCK_CLASS);
-    int code = pg_simple(s, c, begin);
+    int code = pg_schema(s, c, begin);
     if (code != 0)
         return failed(s, c, code, err);
     code = migrate_locked(s, c, err);
-    if (code == 0 && (code = pg_simple(s, c, "COMMIT")) != 0)
+    if (code == 0 && (code = pg_schema(s, c, "COMMIT")) != 0)
         return failed(s, c, code, err);
     if (code != 0 && c->c != NULL)
-        pg_simple(s, c, "ROLLBACK");
+        pg_schema(s, c, "ROLLBACK");
     return code;
 }

@@ -125,8 +125,9 @@ PGresult *pg_one(const pg_store *s, pg_conn *c, pg_sql which, pg_args *args, int
 PGresult *pg_query(const pg_store *s, pg_conn *c, const char *sql, pg_args *args, int *code);
 /* What a failed statement means, from its SQLSTATE; keeps it in c. */
 int pg_note_failure(const pg_store *s, pg_conn *c, const PGresult *r);
-/* Statements without parameters in one simple query: migrations, settings. */
+/* Statements without parameters in one simple query: settings; migrations, which may take long. */
 int pg_simple(const pg_store *s, pg_conn *c, const char *sql);
+int pg_schema(const pg_store *s, pg_conn *c, const char *sql);
 
 /* ---- schema.c ---- */
 /* Bring the schema up to date, once whichever host comes first; -EPROTO: a newer odto was here. */
