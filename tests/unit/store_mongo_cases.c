@@ -366,6 +366,14 @@ END_TEST
 START_TEST(old_events_go)
 {
     store_stop(&f);
+    bson_t *text = BCON_NEW("eventtype", "job.completed", "eventid", "018bcfe5-6800-7000-8000-000000000001",
+                            "occurredat", "2023-11-14T22:13:20Z");
+    bson_t *date = BCON_NEW("eventtype", "job.completed", "eventid", "018bcfe5-6800-7000-8000-000000000002",
+                            "occurredat", BCON_DATE_TIME(T0));
+    raw_insert(text);
+    raw_insert(date);
+    bson_destroy(text);
+    bson_destroy(date);
     settings[2] = "keep_events=1h";
     store_start(&f, settings);
     event e[2] = {event_of(ODTO_JOB_COMPLETED, NULL, odto_unix_ms() - 7200000),

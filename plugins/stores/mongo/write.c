@@ -176,16 +176,33 @@ int mg_append(void *store, odto_write *w)
 
 /* ---- upkeep ---- */
 
-/* Delete what is older than keep_events. */
-static bool retain(mg_store *s, bson_error_t *e)
+/* Documents whose `key` is before a time: as text, or as a date. Others': those without our occurredAt. */
+static bool delete_before(mg_store *s, const char *key, int64_t before, bool text, bool others,
+                          bson_error_t *e)
 {
+    char stamp[25];
     bson_t selector = BSON_INITIALIZER, range;
-    bson_append_document_begin(&selector, "occurredAt", -1, &range);
-    bson_append_date_time(&range, "$lt", -1, s->host->api->unix_ms(s->host) - s->keep_ms);
+    odto_time_format(before, stamp);
+    if (others)
+        bson_append_null(&selector, "occurredAt", -1);
+    bson_append_document_begin(&selector, key, -1, &range);
+    if (text)
+        bson_append_utf8(&range, "$lt", -1, stamp, -1);
+    else
+        bson_append_date_time(&range, "$lt", -1, before);
     bson_append_document_end(&selector, &range);
     bool ok = mongoc_collection_delete_many(s->events, &selector, NULL, NULL, e);
     bson_destroy(&selector);
     return ok;
+}
+
+/* Delete what is older than keep_events, whoever wrote it. */
+static bool retain(mg_store *s, bson_error_t *e)
+{
+    int64_t before = s->host->api->unix_ms(s->host) - s->keep_ms;
+    return delete_before(s, "occurredAt", before, false, false, e) &&
+           delete_before(s, "occurredat", before, true, true, e) &&
+           delete_before(s, "occurredat", before, false, true, e);
 }
 
 int mg_queue_upkeep(void *store, int64_t *next_ns, odto_error *err)
