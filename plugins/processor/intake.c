@@ -8,7 +8,7 @@
 #include <odto/schema.h>
 #include <string.h>
 
-#define MAX_DEPTH 64
+#define MAX_DEPTH 104 /* the deepest job a gateway lets through, and the envelope around it */
 #define AT_ONCE   128
 
 job_type *type_of(const processor *p, odto_slice name)

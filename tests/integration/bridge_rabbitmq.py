@@ -126,6 +126,18 @@ def _():
         odto.check(names[0].endswith("consume") and names[1].endswith("publish"), names)
 
 
+@suite.test("a job as deep as the gateway lets through is executed and counted behind the broker")
+def _():
+    payload = {}
+    for _ in range(97):
+        payload = {"a": payload}
+    b = broker()
+    with odto.Host(bridged(b.url, {"plugin gateway": {"max_depth": "100"}})) as host:
+        host.wait_job(host.submit(payload=payload), states=("COMPLETED",))
+        odto.wait_until(lambda: host.stats()["totalJobs"] == 1, 10, "it is counted")
+        odto.equal(b.depth("jobs.failed.validation") or (0, 0), (0, 0), "dead letters")
+
+
 @suite.test("what is published is to the letter of the contract; what a client publishes is taken")
 def _():
     b = broker()
@@ -395,8 +407,10 @@ def _():
             odto.contains(line, "durable without arguments")
             odto.contains(line, "x-queue-type")
             odto.contains(line, "quorum")
+            odto.contains(host.odto("health", "--json").stdout, "inequivalent")
             client.channel.queue_delete("jobs.created")
             odto.wait_until(lambda: b.depth("jobs.created") == (3, 0), 20, "published after all")
+            odto.wait_until(lambda: "inequivalent" not in host.odto("health", "--json").stdout, 10, "nothing is wrong any more")
 
 
 @suite.test("refused credentials and a missing vhost: said once, without the password")

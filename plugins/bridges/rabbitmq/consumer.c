@@ -297,6 +297,17 @@ static bool change_prefetch(consumer *c, subscription *sub, uint32_t prefetch)
     return false;
 }
 
+/* A subscription is open; when it was the last that was refused, health has nothing to say any more. */
+static void mended(consumer *c, subscription *sub)
+{
+    bool last = sub->retry_at != 0;
+    sub->retry_at = 0;
+    for (size_t i = 0; i < TOPICS_MAX; i++)
+        last = last && !c->subs[i].retry_at;
+    if (last)
+        set_problem(&c->s, NULL);
+}
+
 /* What one subscription needs now. False: the connection is lost. */
 static bool tend(consumer *c, subscription *sub)
 {
@@ -324,8 +335,10 @@ static bool tend(consumer *c, subscription *sub)
         return true;
     odto_error err = {0};
     int rc = open_subscription(c, sub, prefetch, &err);
-    if (rc == 0)
+    if (rc == 0) {
+        mended(c, sub);
         return true;
+    }
     session_complain(&c->s, &err);
     sub->retry_at = odto_now_ns() + RETRY_NS;
     if (rc != -ECONNRESET)

@@ -182,9 +182,14 @@ static int ready_topic(publisher *p, uint32_t k)
     odto_error err = {0};
     int64_t rc = session_declare(&p->s, t->name, false, &err);
     if (rc >= 0) {
+        bool mended = t->retry_at != 0;
         t->declared = true;
         t->retry_at = 0;
         set_refused(p, k, false);
+        for (uint32_t i = 0; i < topics(p); i++)
+            mended = mended && !p->topics[i].retry_at;
+        if (mended)
+            set_problem(&p->s, NULL);
         return 0;
     }
     if (rc == -ECONNRESET) {
