@@ -369,10 +369,18 @@ static bool forward(odto_route *r, const odto_lease *leases, size_t n)
     }
     if (!rc)
         return true;
-    route_settle(leases, n, ODTO_RETURN, NULL);
     if (s)
         call_end(r, 0, 0);
     free(s);
+    if (rc == -EMSGSIZE && n > 1) { /* more than the bridge carries at once */
+        route_settle(leases + n / 2, n - n / 2, ODTO_RETURN, NULL);
+        return forward(r, leases, n / 2);
+    }
+    if (rc == -EMSGSIZE) {
+        route_settle(leases, n, ODTO_REJECT, "it is larger than the bridge carries");
+        return true;
+    }
+    route_settle(leases, n, ODTO_RETURN, NULL);
     return false;
 }
 

@@ -93,8 +93,8 @@ static void reject_publish(struct reject *op)
     odto_route *to = r->dead_letter;
     pthread_mutex_unlock(&r->lock);
     if (!to) {
-        route_say(r, ODTO_ERROR, "rejected, and no dead-letter route: %.*s", (int)(op->letter->body.n % 400),
-                  op->letter->body.p);
+        route_say(r, ODTO_ERROR, "rejected, and no dead-letter route: %.*s",
+                  (int)(op->letter->body.n < 400 ? op->letter->body.n : 400), op->letter->body.p);
         reject_finish(op);
         return;
     }
