@@ -46,6 +46,11 @@ static int check(rebuild *r, odto_error *err)
         rc = r->events.iface->events->count(r->events.self, &counted, err);
     if (rc != 0 || (!r->begun && counted.total == 0))
         return rc;
+    /* another host that came up with us may have begun while this one counted: two at once would count old
+     * events twice */
+    if (!r->begun &&
+        ((rc = r->counters.iface->counters->read(r->counters.self, &now, err)) != 0 || now.total != 0))
+        return rc;
     r->begun = true;
     rc = recount(&r->events, &r->counters, interrupted, r, &counted, err);
     if (rc == 0)
