@@ -451,11 +451,11 @@ def _():
 CLUSTER_TOOL = """#!/bin/sh
 echo "$(basename $0) $*" >> {log}
 case "$(basename $0) $*" in
-  "kind get clusters") cat {clusters} ;;
+  "kind get clusters") [ -e {fail}-kind ] && exit 1; cat {clusters} ;;
   "kind create cluster"*) echo odto >> {clusters} ;;
   "kind delete cluster"*) : > {clusters} ;;
   *"apply -k "*) [ -s "$5/secrets.env" ] || {{ echo "no such file: secrets.env"; exit 1; }} ;;
-  *"-n observatory port-forward service/"*) for last; do :; done
+  *" port-forward service/"*) for last; do :; done
     [ -e {fail}-$6 ] && echo "unable to listen" && exit 1
     exec {python} {fake} --port "${{last%:*}}" --forever ;;
   "docker build"*) [ -e {fail} ] && echo "COPY failed" && exit 1; echo building ;;
@@ -485,12 +485,14 @@ class ClusterTools:
             p.chmod(0o755)
         self.secrets = source / "k8s" / "overlays" / "local" / "secrets.env"
         gateway, read, page = self.ports
+        self.source = source
         self.env = dict(os.environ, PATH=f"{state / 'bin'}:{os.environ['PATH']}", ODTO_SRCDIR=str(source), WEB_PORT=str(page),
                         XDG_STATE_HOME=str(state / "s"), GATEWAY_URL=f"http://127.0.0.1:{gateway}",
                         READ_MODEL_URL=f"http://127.0.0.1:{read}")
 
-    def launch(self, kind="cluster", **env):
-        out = subprocess.run([PROGRAM, "launch", "--json", kind], env={**self.env, **env}, capture_output=True, text=True, timeout=90)
+    def launch(self, kind="cluster", cwd=None, **env):
+        out = subprocess.run([pathlib.Path(PROGRAM).resolve(), "launch", "--json", kind], env={**self.env, **env}, cwd=cwd,
+                             capture_output=True, text=True, timeout=90)
         lines = [json.loads(x) for x in out.stdout.splitlines()]
         return out.returncode, lines, [x for x in lines if "step" in x][-1]
 
@@ -548,9 +550,9 @@ def _():
         k.clusters.write_text("odto\n")
         with socket.create_server(("127.0.0.1", k.ports[1])):
             code, _lines, last = k.launch()
-            odto.equal((code, last["step"]), (1, "ports"))
+            odto.equal((code, last["step"]), (1, "prereqs"))
             odto.contains(last["message"], f"port {k.ports[1]} is in use")
-        odto.equal(k.forwards(), [], "forwards")
+        odto.equal((k.forwards(), k.log.read_text()), ([], ""), "forwards and calls")
         broken = state / "fail-service" / "web-ui-http"
         broken.parent.mkdir()
         broken.touch()
@@ -560,6 +562,55 @@ def _():
         odto.equal(k.forwards(), [], "forwards")
         k.stop()
         odto.check("delete" not in k.log.read_text(), "a cluster that was there stays")
+        (state / "fail-kind").touch()
+        code, _lines, last = k.launch()
+        odto.equal((code, last["step"]), (1, "cluster"))
+        odto.contains(k.stop(), "nothing was started")
+        calls = k.log.read_text()
+        odto.check("create" not in calls and "delete" not in calls, "nor is one that kind could not tell of made or removed")
+    with_state(run)
+
+
+@suite.test("the cluster launcher beside a local host: its ports are not taken for the cluster's, stop ends both")
+def _():
+    def run(state):
+        k = ClusterTools(state)
+        local = launch_env(state, k.ports[0])
+        odto.equal(k.launch("local", **local)[0], 0)
+        code, _lines, last = k.launch()
+        odto.equal((code, last["step"], last["status"]), (1, "prereqs", "error"))
+        odto.contains(last["message"], f"port {k.ports[0]} is in use")
+        odto.contains(last["remedy"], "odto-dashboard stop")
+        odto.equal((k.forwards(), k.log.read_text()), ([k.ports[0]], ""), "the local host stays, no tool is called")
+        other = odto.free_port()
+        code, lines, _last = k.launch(GATEWAY_URL=f"http://127.0.0.1:{other}")
+        odto.equal(code, 0, lines)
+        odto.equal(sorted(x.name for x in k.state.glob("*.json")), ["cluster.json", "local.json"], "what is remembered")
+        k.stop()
+        odto.equal((k.forwards(), listens(other), k.clusters.read_text()), ([], False, ""), "what is left")
+    with_state(run)
+
+
+@suite.test("the cluster launcher: the current folder, one tree for all; passwords that can't be made are told with a remedy")
+def _():
+    def run(state):
+        k = ClusterTools(state)
+        code, _lines, last = k.launch(ODTO_SRCDIR=str(state))
+        odto.equal((code, last["step"], k.log.read_text()), (1, "prereqs", ""))
+        odto.contains(last["remedy"], "in the source folder")
+        script = (k.source / "k8s" / "secrets").rename(state / "secrets")
+        code, _lines, last = k.launch(cwd=k.source, ODTO_SRCDIR="")
+        odto.equal((code, last["step"]), (1, "deploy"))
+        odto.contains(last["message"], str(k.secrets))
+        odto.contains(last["remedy"], "k8s/secrets")
+        odto.check("apply" not in k.log.read_text(), "nothing is applied without passwords")
+        script.rename(k.source / "k8s" / "secrets")
+        code, lines, last = k.launch(cwd=k.source, ODTO_SRCDIR="")
+        odto.equal(code, 0, lines)
+        odto.equal(last["urls"]["web"], f"http://localhost:{k.ports[2]}")
+        odto.contains(k.log.read_text(), f"apply -k {k.secrets.parent}")
+        k.stop()
+        odto.equal((k.forwards(), k.clusters.read_text()), ([], ""), "what is left")
     with_state(run)
 
 

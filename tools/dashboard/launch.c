@@ -52,7 +52,7 @@ static void emit(const launch *l, const char *step, const char *status, const ch
         odto_buf_jsonz(&b, l->gateway);
         odto_buf_str(&b, ",\"readModel\":");
         odto_buf_jsonz(&b, l->read);
-        odto_buf_str(&b, ",\"web\":\"http://localhost:8081\"}");
+        odto_buf_printf(&b, ",\"web\":\"http://localhost:%d\"}", launch_web_port());
     }
     odto_buf_str(&b, "}");
     if (!b.failed) {
@@ -222,6 +222,13 @@ int launch_port_of(const char *url)
     char scheme[16], host[128];
     int port = 80;
     return probe_url(url, scheme, sizeof scheme, host, sizeof host, &port) ? port : 0;
+}
+
+int launch_web_port(void)
+{
+    const char *set = getenv("WEB_PORT");
+    int port = set ? atoi(set) : 0;
+    return port > 0 && port < 65536 ? port : 8081;
 }
 
 int launch_remember(const launch *l, const char *kind, const int64_t *pids, int n, bool made)

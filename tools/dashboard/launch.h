@@ -36,11 +36,12 @@ int launch_run(const launch *l, char *const argv[]);
 /* The last lines of the log as log lines. */
 void launch_log_tail(const launch *l, int lines);
 /* Remembers what was started in place of what was remembered of this kind (local, cluster): pids of the host
- * or the forwards; made: the cluster itself too. */
+ * or the forwards; made: the cluster itself too. 0 or -EIO. */
 int launch_remember(const launch *l, const char *kind, const int64_t *pids, int n, bool made);
 /* Ends the processes that are remembered of a kind; *made as above. False when one does not end. */
 bool launch_end(const launch *l, const char *kind, bool *made);
 int launch_port_of(const char *url); /* 0: none */
+int launch_web_port(void);           /* of the page: WEB_PORT, or 8081 */
 /* Waits until url answers 200 or pid (if not 0) ends; 0, -ETIMEDOUT or -ESRCH. */
 int launch_wait_http(const launch *l, const char *url, int64_t pid, char *why, size_t size);
 void launch_ready(const launch *l);
