@@ -18,8 +18,6 @@ static int broken(const rs_store *s, const redisContext *c, odto_error *err)
         odto_error_detail(err, "nothing came within %d ms", s->timeout_ms);
     else
         odto_error_detail(err, "%s", c->errstr);
-    if (c != NULL && strstr(c->errstr, "certificate required") != NULL)
-        odto_error_hint(err, "the server asks for a client's certificate: options cert_file, key_file");
     return -EAGAIN;
 }
 
@@ -108,7 +106,12 @@ static int open_conn(const rs_store *s, rs_conn *c, odto_error *err)
     redisEnableKeepAlive(c->redis);
     if (s->address.tls && (c->tls = rs_tls_open(s, c->redis->fd, err)) == NULL)
         return err->code;
-    return login(s, c, err);
+    int code = login(s, c, err);
+    /* one that misses our certificate says so only now (TLS 1.3), or its word is lost in the reset that
+     * follows */
+    if (code != 0 && c->tls != NULL && c->redis->err != 0)
+        odto_error_hint(err, "does the server ask for a client's certificate? Options cert_file, key_file");
+    return code;
 }
 
 rs_conn *rs_connect(const rs_store *s, odto_error *err)
