@@ -26,7 +26,6 @@
 #include <string.h>
 
 #define BATCH       256 /* events in one write */
-#define MAX_DEPTH   104 /* the deepest job a gateway lets through, and the envelope around it */
 #define BACKOFF     (200 * ODTO_MS)
 #define BACKOFF_MAX (5 * ODTO_SEC)
 
@@ -367,8 +366,8 @@ static bool header_of(metrics *m, const odto_lease *lease, odto_header *out)
         return true;
     }
     char why[1024] = "";
-    int rc = odto_envelope_check(lease->event->body, m->envelope_schema, m->job_schema, MAX_DEPTH, out, why,
-                                 sizeof why);
+    int rc = odto_envelope_check(lease->event->body, m->envelope_schema, m->job_schema, ODTO_EVENT_DEPTH_MAX,
+                                 out, why, sizeof why);
     if (rc == 0)
         return true;
     if (rc == -ENOMEM) {

@@ -8,8 +8,7 @@
 #include <odto/schema.h>
 #include <string.h>
 
-#define MAX_DEPTH 104 /* the deepest job a gateway lets through, and the envelope around it */
-#define AT_ONCE   128
+#define AT_ONCE 128
 
 job_type *type_of(const processor *p, odto_slice name)
 {
@@ -41,8 +40,8 @@ static bool read_lease(processor *p, item *it, const odto_lease *lease)
     if (ev->flags & ODTO_EVENT_VALID)
         it->hdr = ev->hdr;
     else
-        r = odto_envelope_check(ev->body, p->schema_envelope, p->schema_job, MAX_DEPTH, &it->hdr, why,
-                                sizeof why);
+        r = odto_envelope_check(ev->body, p->schema_envelope, p->schema_job, ODTO_EVENT_DEPTH_MAX, &it->hdr,
+                                why, sizeof why);
     if (r == 0)
         r = item_read(it, ev, why, sizeof why);
     if (r == -ENOMEM)

@@ -61,6 +61,11 @@ bool odto_dead_letter(odto_buf *out, odto_slice original, const char *validation
                       int64_t rejected_at_ms, const odto_uuid *correlation, const char *service,
                       const char *service_version);
 
+/* Deepest nesting that a gateway may be told to let through in a job; and of its message, which has the
+ * envelope around it: nothing accepted at the front is refused further in. */
+#define ODTO_JOB_DEPTH_MAX   100
+#define ODTO_EVENT_DEPTH_MAX (ODTO_JOB_DEPTH_MAX + 4)
+
 struct odto_schema;
 /* Full check of an incoming message: strict JSON, envelope schema, and the job schema where eventType starts
  * with "job." Fills *out on success. On failure *why is the contract's validation_error text: which schema,
