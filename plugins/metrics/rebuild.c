@@ -34,13 +34,18 @@ static bool interrupted(void *arg)
     return yes;
 }
 
+static bool empty(const odto_counters *c)
+{
+    return c->total == 0 && c->completed == 0 && c->failed == 0;
+}
+
 /* 0 when the counters are right (now), or -errno of the store that does not answer. */
 static int check(rebuild *r, odto_error *err)
 {
     odto_counters now = {0}, counted = {0};
     int rc = r->counters.iface->counters->read(r->counters.self, &now, err);
     /* once begun it is to be finished: counters that are half counted are not empty */
-    if (rc != 0 || (!r->begun && (now.total != 0 || now.completed != 0 || now.failed != 0)))
+    if (rc != 0 || (!r->begun && !empty(&now)))
         return rc;
     if (r->events.iface->events->count && !r->begun)
         rc = r->events.iface->events->count(r->events.self, &counted, err);
@@ -49,7 +54,7 @@ static int check(rebuild *r, odto_error *err)
     /* another host that came up with us may have begun while this one counted: two at once would count old
      * events twice */
     if (!r->begun &&
-        ((rc = r->counters.iface->counters->read(r->counters.self, &now, err)) != 0 || now.total != 0))
+        ((rc = r->counters.iface->counters->read(r->counters.self, &now, err)) != 0 || !empty(&now)))
         return rc;
     r->begun = true;
     rc = recount(&r->events, &r->counters, interrupted, r, &counted, err);

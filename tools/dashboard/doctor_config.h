@@ -1,7 +1,8 @@
 /* doctor_config — what a manifest makes a host listen on and connect to, for the doctor.
  *
  * Reads the file itself and leniently: it works without odto-host and for a manifest with errors, which
- * doctor_manifest reports; and `odto-host --print` masks the URLs that are to be tried. Any thread. */
+ * doctor_manifest reports; by hand, since inih tells nothing of a section without keys; and `odto-host
+ * --print` masks the URLs that are to be tried. Any thread. */
 #ifndef DASH_DOCTOR_CONFIG_H
 #define DASH_DOCTOR_CONFIG_H
 

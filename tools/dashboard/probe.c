@@ -205,20 +205,6 @@ int probe_server(const char *url, const char *kind, int default_port, int timeou
     return rc;
 }
 
-int probe_port_free(int port)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0) {
-        return -errno;
-    }
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    int rc = bind(fd, (struct sockaddr *)&a, sizeof a) < 0 ? -errno : 0;
-    close(fd);
-    return rc;
-}
-
 int probe_listen(const char *host, int port)
 {
     char service[8];
@@ -236,4 +222,9 @@ int probe_listen(const char *host, int port)
     }
     freeaddrinfo(a);
     return rc;
+}
+
+int probe_port_free(int port)
+{
+    return probe_listen("127.0.0.1", port);
 }
