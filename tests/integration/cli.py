@@ -512,7 +512,7 @@ def _():
 @suite.test("doctor: a port whose owner cannot be told is a warning")
 def _():
     if os.getuid() != 0 or not shutil.which("setpriv"):
-        return  # only root can be another user
+        raise odto.Skip("needs root and setpriv (Debian: util-linux): only root can be another user")
     taken, port = listener()
     with tempfile.TemporaryDirectory(prefix="odto-doctor-") as d:
         os.chmod(d, 0o755)

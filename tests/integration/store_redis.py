@@ -176,6 +176,8 @@ def _():
     done = subprocess.run([str(odto.HOST), "-c", str(h.file), "--check"], capture_output=True, text=True)
     check(done.returncode != 0, "--check fails")
     contains(done.stderr + done.stdout, "cert_file and key_file are given together", "the error")
+    line = next(n for n, x in enumerate(h.file.read_text().splitlines(), 1) if x == "[store counters]")
+    contains(done.stderr + done.stdout, f"{h.file}:{line}:", "the place")
     h.cleanup()
 
 
