@@ -147,7 +147,8 @@ def _():
             j = j2
             if turn == 0:
                 fds = b.descriptors()
-        odto.check(b.descriptors() <= fds, f"descriptors: {fds}, then {b.descriptors()}")
+        # that of a connection which has just ended may be there for a moment; one that leaked stays
+        odto.wait_until(lambda: b.descriptors() <= fds, 10, f"no more than {fds} descriptors")
         for x in (c, j):
             x.type("exit\r")
             odto.equal(x.expect_closed(), 1000)
